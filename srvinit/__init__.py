@@ -1,0 +1,29 @@
+"""srvinit: the container entrypoint that forks, recycles and stops N workers on one socket.
+
+Importing the package imports nothing heavy: the public names are looked up when they are used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from srvinit.library import Worker, srv
+    from srvinit.options import Options
+
+__version__ = "0.1.0"
+__all__ = ["Options", "Worker", "__version__", "srv"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use (PEP 562)."""
+    if name in {"srv", "Worker"}:
+        from srvinit import library
+
+        return getattr(library, name)
+    if name == "Options":
+        from srvinit.options import Options
+
+        return Options
+    raise AttributeError(f"module 'srvinit' has no attribute {name!r}")

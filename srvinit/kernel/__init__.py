@@ -1,0 +1,1 @@
+"""Thin wrappers, each over one facility of the Linux kernel."""

@@ -277,6 +277,11 @@ def ask(port: int, within: float = 5.0, path: str = "/") -> bytes:
     return body
 
 
+def clean_environ() -> dict[str, str]:
+    """Return the environment of the tests without what srvinit would take for its own."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(_FOREIGN)}
+
+
 def silenced(command: Sequence[str], path: str | os.PathLike[str]) -> list[str]:
     """Return a worker's command that writes its stderr to a file: the log stays srvinit's alone.
 
@@ -312,9 +317,8 @@ def _namespace(pid1: bool) -> list[str]:  # noqa: FBT001  one caller
 
 
 def _environment(mark: str, additional: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(_FOREIGN)}
     name, _, text = mark.partition("=")
-    return {**kept, name: text, **additional}
+    return {**clean_environ(), name: text, **additional}
 
 
 def _matches(event: dict[str, Any], name: str, fields: dict[str, Any]) -> bool:

@@ -1,0 +1,254 @@
+"""How srvinit ends: DRAINING, STOPPING, SWEEPING, DONE, all within one budget.
+
+The budget is fixed when the first request to stop arrives; whatever happens later spends from it:
+
+    now .. stop_at     shutdown.delay: everything still serves; a worker not ready yet is let go
+    .. kill_by         shutdown.timeout: the stop signal, to the last worker once the queue is empty
+    .. done_by         shutdown.margin: SIGKILL, then the orphans: SIGTERM, a moment, SIGKILL
+"""
+
+from __future__ import annotations
+
+from srvinit.lifecycle.actions import CloseSockets, Exit, Log, Sweep, TellManager, WatchQueue
+from srvinit.lifecycle.worker import KILLING, SERVING_STATES, STARTING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from srvinit.lifecycle.actions import Action
+    from srvinit.lifecycle.events import Event, SignalArrived
+    from srvinit.lifecycle.pool import Pool
+    from srvinit.lifecycle.worker import Worker
+
+SERVING = "serving"  # a recycle is SERVING with stale workers
+DRAINING = "draining"  # asked to stop; everything that serves still serves
+STOPPING = "stopping"  # the workers are asked to stop
+SWEEPING = "sweeping"  # no worker is left; the orphans are asked to stop
+DONE = "done"
+PHASES = (SERVING, DRAINING, STOPPING, SWEEPING, DONE)
+
+FORCED_STATUS = 124
+# A second Ctrl-C within this time is the same impatience, or a key that bounced.
+IMPATIENCE_S = 1.0
+# The last part of the margin is for reaping what got SIGKILL in the sweep.
+SWEEP_SHARE = 0.75
+
+
+class End:
+    """What is known of the end: nothing, until it begins. Instants are monotonic seconds."""
+
+    __slots__ = (
+        "done_by",
+        "half_by",  # when the last worker is asked to stop though connections wait
+        "interrupted_at",
+        "kill_at",  # when what is left gets SIGKILL; None once it has
+        "kill_by",
+        "last",  # the worker that still serves the queue while the others stop
+        "own_status",  # the exit status, where nobody asked srvinit to stop
+        "reason",
+        "statuses",  # of workers that ended, as a shell would say them, in that order
+        "stop_at",
+        "sweep_by",  # when the orphans get SIGKILL; None before and after
+        "was_forced",  # something that served had to be killed
+    )
+
+    def __init__(self) -> None:
+        self.stop_at = self.kill_by = self.done_by = 0.0
+        self.half_by: float | None = None
+        self.kill_at: float | None = None
+        self.sweep_by: float | None = None
+        self.interrupted_at: float | None = None
+        self.last: Worker | None = None
+        self.own_status: int | None = None
+        self.statuses: list[int] = []
+        self.was_forced = False
+        self.reason = ""
+
+    def deadline(self, phase: str) -> float | None:
+        """Say when `step` has something to do because of the time alone."""
+        if phase == DRAINING:
+            return self.stop_at
+        if phase == STOPPING:
+            if self.half_by is not None:
+                return self.half_by
+            return self._stuck_by() if self.kill_at is None else self.kill_at
+        if phase == SWEEPING:
+            return self.done_by if self.sweep_by is None else self.sweep_by
+        return None
+
+    def _stuck_by(self) -> float:
+        """Say until when the kernel may take to end what got SIGKILL, before the sweep begins."""
+        return self.kill_by + (self.done_by - self.kill_by) / 2
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether SIGKILL has not ended everyone: waiting longer will not either."""
+        return self.kill_at is None and now >= self._stuck_by()
+
+
+# --- how it begins -------------------------------------------------------------------------------
+
+
+def shut_down(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
+    """Stop as asked."""
+    why = "the terminal is gone" if event.hangup else f"SIG{event.name}"
+    return _begin(pool, pool.options.shutdown_delay, why, now, event)
+
+
+def interrupt(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
+    """Stop without shutdown.delay: a person is waiting."""
+    pool.end.interrupted_at = now
+    return _begin(pool, 0.0, f"SIG{event.name}", now, event)
+
+
+def hurry(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
+    """Leave out what is left of shutdown.delay: now a person is waiting."""
+    end = pool.end
+    end.interrupted_at = now
+    saved = end.stop_at - now
+    end.stop_at, end.kill_by, end.done_by = now, end.kill_by - saved, end.done_by - saved
+    return [Log("shutdown.hurried", {"signal": event.name, "saved_s": round(saved, 3)})]
+
+
+def insist(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
+    """Kill at once when somebody presses Ctrl-C again. A script's second INT changes nothing."""
+    end = pool.end
+    if end.interrupted_at is None:
+        end.interrupted_at = now
+    if not event.by_terminal or now - end.interrupted_at < IMPATIENCE_S:
+        return []
+    orders: list[Action] = [Log("shutdown.impatient", {"workers": len(pool.workers)})]
+    orders += pool.kill_all("somebody pressed Ctrl-C again", now)
+    if pool.phase == SWEEPING:
+        orders.append(Sweep("KILL"))
+    return orders
+
+
+def end_by_itself(pool: Pool, status: int, why: str, now: float) -> list[Action]:
+    """Stop though nobody asked: there is nothing left to do, or no sense in going on."""
+    pool.end.own_status = status
+    return _begin(pool, 0.0, why, now, None)
+
+
+def _begin(
+    pool: Pool, delay: float, why: str, now: float, event: SignalArrived | None
+) -> list[Action]:
+    end, options = pool.end, pool.options
+    pool.phase = DRAINING
+    end.reason = why
+    end.stop_at = now + delay
+    end.kill_by = end.stop_at + options.shutdown_timeout
+    end.done_by = end.kill_by + options.shutdown_margin
+    said = {
+        "why": why,
+        "sender_pid": event.sender_pid if event is not None else None,
+        "workers": len(pool.workers),
+        "delay_s": delay,
+        "timeout_s": options.shutdown_timeout,
+        "margin_s": options.shutdown_margin,
+    }
+    orders: list[Action] = [Log("shutdown.started", said), TellManager("STOPPING=1")]
+    if pool.recycle is not None:
+        orders.append(Log("recycle.abandoned", {"generation": pool.recycle.generation}))
+        pool.recycle = None
+    for worker in list(pool.workers.values()):
+        if worker.state == STARTING or worker.asked_in is not None:
+            # Those on their way out already are told only that there may be less time.
+            orders += pool.retire(worker, end.kill_by, f"{why}: srvinit is shutting down", now)
+    return orders
+
+
+# --- how it goes on ------------------------------------------------------------------------------
+
+
+def step(pool: Pool, now: float) -> list[Action] | None:  # noqa: PLR0911  a list of rules
+    """Take the next step of the end; None when there is none to take yet."""
+    end = pool.end
+    if pool.phase == DRAINING and (now >= end.stop_at or not pool.workers):
+        return _ask_workers(pool, now)
+    if pool.phase == STOPPING:
+        if not (pool.workers or pool.spawning) or end.is_stuck(now):
+            return _sweep(pool, now)
+        if end.half_by is not None and now >= end.half_by:
+            return retire_last(pool, None, now)
+        if end.kill_at is not None and now >= end.kill_at:
+            end.kill_at = None
+            return pool.kill_all("the time for the shutdown is over", now)
+    if pool.phase == SWEEPING:
+        if end.sweep_by is not None and now >= end.sweep_by:
+            end.sweep_by = None
+            end.was_forced = True
+            return [Log("shutdown.sweep_killed", {}), Sweep("KILL")]
+        if now >= end.done_by:
+            return _finish(pool)
+    return None
+
+
+def _ask_workers(pool: Pool, now: float) -> list[Action]:
+    """Ask all to stop but one, which serves what waits in the queue: nobody in it is reset."""
+    end = pool.end
+    pool.phase = STOPPING
+    end.kill_at = end.kill_by
+    left = [worker for worker in pool.workers.values() if worker.asked_in is None]
+    if pool.options.bind:
+        end.last = next((worker for worker in left if worker.state in SERVING_STATES), None)
+    orders: list[Action] = []
+    why = f"{end.reason}: srvinit is shutting down"
+    for worker in left:
+        if worker is not end.last:
+            orders += pool.retire(worker, end.kill_by, why, now)
+    if end.last is None:
+        return [CloseSockets(), *orders]
+    end.half_by = now + pool.options.shutdown_timeout / 2
+    return [*orders, WatchQueue()]
+
+
+def retire_last(pool: Pool, _event: Event | None, now: float) -> list[Action]:
+    """Ask the last worker to stop: the queue is empty, or half the time is gone.
+
+    srvinit's own copies of the sockets go first: from then on the worker alone keeps them open, and
+    whoever comes after it has closed them is refused instead of left hanging.
+    """
+    last, pool.end.last = pool.end.last, None
+    pool.end.half_by = None
+    if last is None or pool.workers.get(last.pid) is not last:
+        return []
+    why = f"{pool.end.reason}: srvinit is shutting down"
+    return [CloseSockets(), *pool.retire(last, pool.end.kill_by, why, now)]
+
+
+def _sweep(pool: Pool, now: float) -> list[Action]:
+    """Ask the orphans to stop. Where there are none, the answer comes at once."""
+    end = pool.end
+    pool.phase = SWEEPING
+    share = (end.done_by - end.kill_by) * SWEEP_SHARE
+    end.sweep_by = min(now + share, end.kill_by + share)
+    return [CloseSockets(), Sweep("TERM")]
+
+
+def orphans_gone(pool: Pool, _event: Event, _now: float) -> list[Action]:
+    """End, now that srvinit has no child left."""
+    return _finish(pool) if pool.phase == SWEEPING and not pool.workers else []
+
+
+def note_exit(pool: Pool, worker: Worker, code: int, before: str) -> None:
+    """Remember what a worker's end means for srvinit's own exit status."""
+    if pool.phase == SERVING:
+        return
+    pool.end.statuses.append(code if code >= 0 else 128 - code)
+    if before == KILLING and worker.asked_in not in {None, STARTING}:
+        pool.end.was_forced = True
+
+
+def _finish(pool: Pool) -> list[Action]:
+    end = pool.end
+    orders: list[Action] = []
+    if pool.workers:
+        end.was_forced = True
+        orders.append(Log("shutdown.stuck", {"pids": sorted(pool.workers)}))
+    pool.phase = DONE
+    if end.own_status is not None:
+        status = end.own_status
+    elif pool.options.restart_policy == "never":
+        status = next((status for status in end.statuses if status), 0)
+    else:
+        status = FORCED_STATUS if end.was_forced else 0
+    return [*orders, Exit(status, end.reason)]

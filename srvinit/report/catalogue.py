@@ -1,0 +1,310 @@
+"""Every event srvinit logs: its name, level, sentence and fields, in one table.
+
+The table is the contract with people who read the log and with programs that parse it:
+docs/events.md and docs/events.schema.json are made from it. Names are `noun.past`; a sentence says
+what happened, to whom, and what srvinit does next.
+
+A sentence is a str.format template over the event's fields, with three additions:
+- `[...]` is left out where a field in it is null or empty; `[first|second]` takes the first part
+  that can be filled;
+- durations (fields in `_s`, and `seconds`) are said with their unit: "15 s", "2 min 30 s";
+- `{workers:worker}` is a number with its noun: "1 worker", "3 workers".
+
+No field may ever hold a worker's arguments or environment: they carry secrets.
+"""
+
+from __future__ import annotations
+
+from srvinit.record import Record
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+# A field's name means one thing, and has one type, in every event: log stores index by name.
+# Types are JSON's; "strings" and "integers" are arrays.
+FIELDS = {
+    "address": ("string", "an address as written in `bind`"),
+    "advice": ("string", "a setting to think about, and why"),
+    "after": ("integer", "workers wanted from now on"),
+    "after_s": ("number", "seconds from a worker's start until it was ready"),
+    "asked": ("boolean", "srvinit had asked the worker to stop, or had killed it"),
+    "before": ("integer", "workers wanted until now"),
+    "bind": ("strings", "the addresses srvinit listens on"),
+    "changed": ("strings", "the settings that differ from before"),
+    "command": ("string", "the program alone, never its arguments: they may hold secrets"),
+    "deadline_s": ("number", "seconds until srvinit has ended, whatever its workers do"),
+    "delay_s": ("number", "seconds in which everything still serves (shutdown.delay)"),
+    "errno": ("string", "the name of the kernel's error, as EAGAIN"),
+    "error": ("string", "what went wrong, in words"),
+    "failures": ("integer", "failures in a row"),
+    "faults": ("strings", "one sentence a fault: source, value, what is accepted"),
+    "fd": ("integer", "the socket's descriptor in every worker"),
+    "file": ("string", "the settings file"),
+    "generation": ("integer", "a worker's, or a recycle's, generation: +1 at every recycle"),
+    "grace": ("string", "the budget of a shutdown, in words"),
+    "is_init": ("boolean", "srvinit is PID 1 of its namespace"),
+    "kept": ("integer", "old workers that go on serving"),
+    "killed": ("integer", "how many had to be killed"),
+    "last": ("string", "the last failure: slot, pid and reason"),
+    "late_s": ("number", "seconds srvinit did not run, as the machine or its cgroup was frozen"),
+    "lines": ("integer", "how many log lines were lost"),
+    "lived_s": ("number", "seconds from a worker's start to its end"),
+    "margin_s": ("number", "seconds kept back for SIGKILL, the sweep and exit (shutdown.margin)"),
+    "meaning": ("string", "what the signal asks for: see the setting `signal`"),
+    "name": ("string", "the socket's name in LISTEN_FDNAMES"),
+    "next": ("string", "what srvinit does about it, in words"),
+    "pid": ("integer", "the process it is about"),
+    "pids": ("integers", "the processes it is about"),
+    "reason": ("string", "how or why it ended, in words"),
+    "replaced": ("integer", "how many workers were replaced"),
+    "require": ("string", "what ready means: online, listen or notify (worker.require)"),
+    "retry_s": ("number", "seconds until the next try"),
+    "saved_s": ("number", "seconds of the drain that are left out"),
+    "seconds": ("number", "seconds the whole thing took"),
+    "sender_pid": ("integer", "who sent the signal; 0 or null where the kernel did"),
+    "signal": ("string", "the signal's name, without SIG"),
+    "slot": ("integer", "the worker's place: 0 to count - 1"),
+    "status": ("integer", "srvinit's exit status; a worker's exit code, or minus its signal"),
+    "text": ("string", "the text as it was sent"),
+    "timeout_s": ("number", "seconds a worker has to stop before SIGKILL"),
+    "traceback": ("string", "where the fault came from"),
+    "uptime_s": ("number", "seconds since srvinit's start"),
+    "version": ("string", "srvinit's version"),
+    "waited_s": ("number", "seconds the worker had been given"),
+    "was": ("string", "the state the worker ended in"),
+    "watchdog_s": ("number", "seconds without a sign of life (worker.watchdog)"),
+    "why": ("string", "the reason, in words"),
+    "workers": ("integer", "how many workers it is about"),
+}
+
+
+class Event(Record):
+    """One kind of log line.
+
+    `fields` names its fields in the order of the line. One with "?" is null where it is not known
+    or does not apply; it is in the line all the same, so each line of an event has the same fields.
+    `then` tells a night-time reader what to expect where the sentence has no room for it.
+    """
+
+    level: str
+    message: str
+    fields: str = ""
+    then: str = ""
+
+    def names(self) -> list[str]:
+        """List the fields' names, in the order of the line."""
+        return self.fields.replace("?", "").split()
+
+    def nullable(self) -> list[str]:
+        """List the names of those that may be null."""
+        return [field.removesuffix("?") for field in self.fields.split() if field.endswith("?")]
+
+
+EVENTS = {
+    # --- srvinit itself ------------------------------------------------------------------------
+    "srvinit.started": Event(
+        "info",
+        "srvinit {version} (pid {pid}) runs {workers} x {command}[ on {bind}];"
+        " ready means {require}[; {grace}]",
+        "version pid is_init workers require command bind grace?",
+    ),
+    "srvinit.ready": Event("info", "all workers are ready: {workers}", "workers"),
+    "srvinit.advice": Event("info", "{advice}", "advice"),
+    "srvinit.suspended": Event(
+        "warning",
+        "srvinit itself did not run for {late_s}; the watchdogs of all workers start anew",
+        "late_s",
+    ),
+    "srvinit.fault": Event(
+        "error",
+        "srvinit's own fault: {error}; killing all workers and exiting with 1",
+        "error traceback",
+        "The container ends with status 1. Please report it, with the traceback.",
+    ),
+    "srvinit.exiting": Event(
+        "info",
+        "srvinit exits with {status} after {uptime_s}: {reason}",
+        "status reason uptime_s",
+        "Nothing: this is the last line.",
+    ),
+    # --- settings, count, signals --------------------------------------------------------------
+    "config.read": Event(
+        "info",
+        "settings read again[ from {file}][ for generation {generation}][; changed: {changed}]",
+        "file? generation? changed?",
+    ),
+    "config.rejected": Event(
+        "error",
+        "new settings refused, the running ones stay: {faults}",
+        "faults",
+        "The recycle goes on with the old settings. Mend the file and send HUP again.",
+    ),
+    "count.changed": Event(
+        "info", "{after:worker} wanted instead of {before} ({why})", "before after why"
+    ),
+    "signal.received": Event(
+        "info",
+        "received SIG{signal}[ from pid {sender_pid}]: {meaning}",
+        "signal sender_pid? meaning",
+    ),
+    "signal.forwarded": Event(
+        "info", "passed SIG{signal} on to {workers:worker}", "signal workers"
+    ),
+    # --- sockets -------------------------------------------------------------------------------
+    "socket.bound": Event(
+        "info", "bound {address}; workers have it as fd {fd}", "name? address fd"
+    ),
+    "socket.replaced": Event(
+        "info", "{address} was left by a process that is gone; taking its place", "address"
+    ),
+    "socket.closed": Event(
+        "info", "closed {address}: who comes now is refused at once", "name? address"
+    ),
+    "socket.failed": Event(
+        "error",
+        "cannot bind {address}: {error}; no worker was started",
+        "address error",
+        "srvinit exits with 1.",
+    ),
+    # --- workers -------------------------------------------------------------------------------
+    "worker.started": Event(
+        "info",
+        "worker {slot} (pid {pid}) started in generation {generation} ({why})",
+        "slot generation pid why",
+        "worker.ready, or worker.killed once worker.timeout has passed.",
+    ),
+    "worker.ready": Event(
+        "info",
+        "worker {slot} (pid {pid}) is ready after {after_s} ({require})",
+        "slot generation pid after_s require",
+    ),
+    "worker.settled": Event(
+        "debug",
+        "worker {slot} (pid {pid}) stayed ready; the stale worker in its slot may go",
+        "slot generation pid",
+    ),
+    "worker.stopping": Event(
+        "info",
+        "asked worker {slot} (pid {pid}) to stop with SIG{signal} ({why});"
+        " SIGKILL after {timeout_s}",
+        "slot generation pid signal timeout_s why",
+        "worker.exited, or worker.killed once the time has passed.",
+    ),
+    "worker.killed": Event(
+        "warning",
+        "[worker {slot} (pid {pid}) ignored SIG{signal} for {waited_s}; killing its group"
+        "|killing the group of worker {slot} (pid {pid}): {why}]",
+        "slot generation pid why signal? waited_s?",
+        "worker.exited. In a shutdown the exit status becomes 124.",
+    ),
+    "worker.exited": Event(
+        "info",
+        "worker {slot} (pid {pid}) ended while {was}, after {lived_s}: {reason}[; {next}]",
+        "slot generation pid status reason was asked lived_s next?",
+        "Where nobody had asked for it and the status is not 0, the level is warning.",
+    ),
+    "worker.spawn_failed": Event(
+        "error",
+        "cannot start a worker in slot {slot}: {error}[; trying again in {retry_s}]",
+        "slot generation errno? error retry_s?",
+    ),
+    "worker.hung": Event(
+        "warning",
+        "worker {slot} (pid {pid}) gave no sign of life for {watchdog_s};"
+        " SIGABRT for its stack dump, then SIGKILL",
+        "slot generation pid watchdog_s",
+    ),
+    "worker.status": Event(
+        "debug", "worker {slot} (pid {pid}) says: {text}", "slot generation pid text"
+    ),
+    "worker.reloading": Event(
+        "debug", "worker {slot} (pid {pid}) reloads itself and stays ready", "slot generation pid"
+    ),
+    # --- recycle and restart -------------------------------------------------------------------
+    "recycle.started": Event(
+        "info",
+        "recycling to generation {generation} ({why}): {workers:worker} to replace",
+        "generation workers why",
+        "A new worker is started beside each old one; once it has stayed ready, the old one is"
+        " retired. recycle.finished or recycle.failed ends it.",
+    ),
+    "recycle.queued": Event(
+        "info",
+        "a recycle is under way; one more, to generation {generation}, follows it",
+        "generation",
+    ),
+    "recycle.finished": Event(
+        "info",
+        "recycled to generation {generation} in {seconds}: {replaced:worker} replaced",
+        "generation seconds replaced",
+    ),
+    "recycle.failed": Event(
+        "error",
+        "gave up the recycle to generation {generation} after {failures:failure}"
+        "[, the last: {last}]; {kept:old worker} kept, the next SIGHUP tries afresh",
+        "generation failures last? kept",
+    ),
+    "recycle.abandoned": Event(
+        "info",
+        "the recycle to generation {generation} ends here: srvinit is shutting down",
+        "generation",
+    ),
+    "restart.gave_up": Event(
+        "error",
+        "giving up after {failures:failure} in a row, the last: {reason}; exiting with {status}",
+        "failures reason status",
+        "The workers that are left are stopped, then srvinit exits with that status.",
+    ),
+    # --- the end -------------------------------------------------------------------------------
+    "shutdown.started": Event(
+        "info",
+        "shutting down ({why}[ from pid {sender_pid}]): drain {delay_s}, stop {timeout_s},"
+        " margin {margin_s}[; over within {deadline_s}]",
+        "why sender_pid? workers? delay_s timeout_s margin_s deadline_s?",
+        "worker.stopping for each worker once the drain is over.",
+    ),
+    "shutdown.hurried": Event(
+        "info",
+        "SIG{signal}: somebody waits, so the drain ends {saved_s} early",
+        "signal saved_s",
+    ),
+    "shutdown.impatient": Event(
+        "warning",
+        "Ctrl-C again: killing all that is left at once ({workers:worker})",
+        "workers",
+    ),
+    "shutdown.sweeping": Event(
+        "info", "all workers are gone; SIG{signal} to the orphans that are left", "signal"
+    ),
+    "shutdown.sweep_killed": Event(
+        "warning", "orphans did not end of SIGTERM; SIGKILL to those that are left"
+    ),
+    "shutdown.stuck": Event(
+        "error", "not even SIGKILL ended these: {pids}; exiting without them", "pids"
+    ),
+    "shutdown.finished": Event(
+        "info",
+        "shutdown over in {seconds}, {killed} killed; exiting with {status}",
+        "status seconds killed",
+    ),
+    # --- what is around ------------------------------------------------------------------------
+    "orphan.reaped": Event("debug", "reaped orphan {pid}, status {status}", "pid status"),
+    "readiness.hidden": Event(
+        "warning",
+        "cannot see whether workers listen: {why}; a worker that runs is taken for ready",
+        "why",
+    ),
+    "manager.told": Event("debug", "told the outside manager: {text}", "text"),
+    "terminal.stopped": Event(
+        "debug",
+        "worker {slot} (pid {pid}) was stopped at the terminal; stopping with it",
+        "slot generation pid",
+    ),
+    "terminal.continued": Event(
+        "debug", "going on, and worker {slot} (pid {pid}) too", "slot generation pid"
+    ),
+    "log.dropped": Event(
+        "warning",
+        "log lines missing here: {lines}; nobody read them, or the device was full",
+        "lines",
+    ),
+}

@@ -1,0 +1,139 @@
+"""The log: takes events at once, writes them as lines when it can, never blocks, never raises.
+
+Stands on the way to the first worker's exec, so it imports nothing: until `start` events are
+queued, with their true time. `start` imports structlog (some 50 ms) once a worker runs.
+"""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from srvinit.report.render import Renderer
+    from srvinit.report.writer import Writer
+
+# Events that wait for `start`; a start brings some ten, or two for each worker.
+QUEUED_EVENTS = 1000
+
+# Sentences kept for the termination message: more than fit into its 4096 bytes.
+KEPT_SENTENCES = 64
+
+_INFO = 20
+
+
+class Log:
+    """Where srvinit says what happens.
+
+    `form` is log.format ("auto", "json", "console"), `level` log.level. `fd` stays its owner's, and
+    no flag of it is ever changed.
+    """
+
+    def __init__(self, fd: int = 2, form: str = "auto", level: str = "info") -> None:
+        self._fd = fd
+        self._form = form
+        self._level = level
+        self._queue: list[tuple[str, Mapping[str, Any], float, str]] = []
+        self._unqueued = 0
+        self._render: Renderer | None = None
+        self._writer: Writer | None = None
+        self.last: list[str] = []
+
+    def emit(
+        self,
+        event: str,
+        fields: Mapping[str, Any] | None = None,
+        at: float | None = None,
+        level: str = "",
+    ) -> None:
+        """Log an event of the catalogue that happened at `at` (wall-clock seconds; None: now).
+
+        `fields` must not be changed afterwards. `level` where the case decides it; else it is the
+        catalogue's.
+        """
+        when = time.time() if at is None else at
+        if self._render is not None:
+            self._put(event, fields or {}, when, level)
+        elif len(self._queue) < QUEUED_EVENTS:
+            self._queue.append((event, fields or {}, when, level))
+        else:
+            self._unqueued += 1
+
+    def start(self) -> None:
+        """Import what lines are made with, and write the queued events. Does nothing twice."""
+        if self._render is not None:
+            return
+        self._render = self._make_renderer()
+        from srvinit.report.writer import Writer
+
+        self._writer = Writer(self._fd, self._gap_line)
+        for queued in self._queue:
+            self._put(*queued)
+        self._queue.clear()
+        if self._unqueued:
+            self._writer.count_lost(self._unqueued)
+
+    def configure(self, form: str, level: str) -> None:
+        """Take over log.format and log.level after the settings were read again."""
+        self._level = level
+        if form != self._form:
+            self._form = form
+            if self._render is not None:
+                self._render = self._make_renderer()
+
+    def flush(self) -> None:
+        """Try to write what waits. Worth calling when `retry_in` is over."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def retry_in(self) -> float | None:
+        """Say in how many seconds `flush` is worth a try; None when nothing waits."""
+        return None if self._writer is None else self._writer.retry_in()
+
+    @property
+    def backlog(self) -> bool:
+        """Whether lines wait for their reader."""
+        return self._writer is not None and self._writer.backlog
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were lost so far."""
+        return self._unqueued if self._writer is None else self._writer.lost
+
+    def close(self) -> None:
+        """Write the last words, as far as that is possible without waiting."""
+        self.start()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _make_renderer(self) -> Renderer:
+        import posix
+
+        from srvinit.report.late import import_renderer
+
+        is_terminal = posix.isatty(self._fd)
+        is_console = self._form == "console" or (self._form == "auto" and is_terminal)
+        return import_renderer()("console" if is_console else "json", colour=is_terminal)
+
+    def _put(self, event: str, fields: Mapping[str, Any], at: float, level: str) -> None:
+        from srvinit.report.catalogue import EVENTS, LEVELS
+        from srvinit.report.sentences import sentence
+
+        name = level or (EVENTS[event].level if event in EVENTS else "error")
+        weight = LEVELS.get(name, _INFO)
+        if weight >= _INFO:
+            self.last.append(_clock(at) + sentence(event, fields))
+            del self.last[:-KEPT_SENTENCES]
+        if weight >= LEVELS[self._level] and self._render is not None and self._writer is not None:
+            self._writer.write(self._render(name, event, fields, at))
+
+    def _gap_line(self, lines: int) -> bytes:
+        assert self._render is not None  # noqa: S101  the writer is made after it
+        return self._render("warning", "log.dropped", {"lines": lines}, time.time())
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S ", time.gmtime(at))

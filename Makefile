@@ -1,0 +1,50 @@
+# What a developer runs. `make` lists the targets; PYTHON=... names the interpreter of the venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test demo bench docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/ready-for-tests ## make .venv with srvinit and all that its tests need
+
+lint: setup ## ruff, its formatter, and mypy --strict on the package
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict
+
+test: lint ## lint, then unit, model, process and interop tests
+	$(BIN)/pytest tests/unit tests/model tests/process tests/interop
+
+demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under load: a minute
+	$(BIN)/python demo/run.py
+
+bench: setup ## measure beside peers, as far as they are installed
+	$(BIN)/python bench/run.py
+
+docs: setup ## write the generated parts of docs/ and README.md anew
+	$(BIN)/python docs/generate.py
+
+clean: ## remove all that make has made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "needs python3 of 3.11 or later, with venv" \
+		"(Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps keep pip, which takes seconds to find that there is nothing to do, from every run.
+$(VENV)/ready-for-tests: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,demo]'
+	touch $@ $(VENV)/ready-for-demo
+
+$(VENV)/ready-for-demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	touch $@

@@ -1,0 +1,51 @@
+"""Keeps the figures of all servers, prints them as a table and writes them where asked.
+
+INTEROP_RESULTS names the file for the JSON; INTEROP_RECYCLES the number of recycles, 10 by default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROWS = pytest.StashKey[list[dict[str, Any]]]()
+COLUMNS = {
+    "server": "server",
+    "version": "version",
+    "ready_s": "ready s",
+    "requests": "requests",
+    "lost_new": "lost new",
+    "lost_kept": "lost kept",
+    "p99_steady_ms": "p99 steady",
+    "p99_recycle_ms": "p99 recycle",
+    "longest_gap_ms": "longest gap",
+    "exits": "worker exits",
+    "killed": "killed",
+    "exit_status": "srvinit",
+}
+
+
+@pytest.fixture
+def results(pytestconfig: pytest.Config) -> list[dict[str, Any]]:
+    """Return the list to which a test adds its server's row."""
+    return pytestconfig.stash.setdefault(ROWS, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table, and write it to the file that INTEROP_RESULTS names."""
+    rows = config.stash.get(ROWS, [])
+    if not rows:
+        return
+    rows.sort(key=lambda row: row["order"])
+    cells = [list(COLUMNS.values()), *[[str(row[key]) for key in COLUMNS] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    terminalreporter.section(f"interop: {rows[0]['recycles']} recycles each, times in ms")
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        terminalreporter.line("  ".join(padded).rstrip())
+    if path := os.environ.get("INTEROP_RESULTS"):
+        Path(path).write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,0 +1,109 @@
+"""Unmodified servers as workers, recycled under load, then stopped: what clients see of it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import harness
+import proc
+import pytest
+from kinds import KINDS, SERVERS, Kind, Place
+from load import Load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RECYCLES = int(os.environ.get("INTEROP_RECYCLES", "10"))
+RATE = 600  # requests a second: two cores have to start servers beside it
+STEADY = 150  # requests between two recycles
+OUTAGE_MS = 2000  # nobody is answered for so long: starting servers take the CPU, never the socket
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_recycles_under_load_lose_nothing_but_what_the_server_itself_cuts(
+    srvinit: Callable[..., harness.Srvinit],
+    port: int,
+    tmp_path: Path,
+    results: list[dict[str, Any]],
+    kind: Kind,
+) -> None:
+    """Recycles cause no outage; what is lost is the server's own race, and within its bound."""
+    row: dict[str, Any] = {"order": KINDS.index(kind), "recycles": RECYCLES, "server": kind.name}
+    row["version"] = kind.version()
+    address = f"127.0.0.1:{port}"
+    workers_say = tmp_path / "workers.log"
+
+    pool = srvinit(
+        "--worker-count=2",
+        "--worker-require=listen",
+        "--worker-timeout=30s",
+        "--recycle-settle=300ms",
+        f"--bind={address}",
+        *kind.options,
+        "--",
+        *harness.silenced(kind.command(Place(address, tmp_path)), workers_say),
+        cwd=SERVERS,
+        pid1=kind.pid1,
+    )
+    ready = pool.wait_event("worker.ready", within=60, nth=2)
+    with Load(port, new=8, kept=8, rate=RATE) as load:
+        recycle(pool, load)
+        figures = load.stop()
+    pool.signal("TERM")
+    row["exit_status"] = pool.exit_status(within=40)
+
+    exits = Counter(event["status"] for event in pool.found("worker.exited"))
+    killed = len(pool.found("worker.killed"))
+    row |= {"ready_s": ready["after_s"], "exits": dict(exits), "killed": killed}
+    row |= {"bound_new": kind.lost_new, "bound_kept": kind.lost_kept}
+    row |= summary(figures)
+    results.append(row)
+    print(*pool.lines, workers_say.read_text(), *figures["losses"], sep="\n")  # noqa: T201  on failure
+
+    assert figures["new"]["refused"] == figures["kept"]["refused"] == 0, "the socket was closed"
+    assert row["longest_gap_ms"] < OUTAGE_MS, "an outage"
+    assert row["status_5xx"] == row["status_other"] == 0
+    assert row["lost_new"] <= kind.lost_new * RECYCLES / 10
+    assert row["lost_kept"] <= kind.lost_kept * RECYCLES / 10
+    assert row["workers_seen"] > RECYCLES, "it was not recycled"
+    assert pool.strays == [], "not every line of the log is JSON"
+    assert exits.total() == 2 * (RECYCLES + 1)
+    assert set(exits) <= kind.statuses
+    assert killed == 0
+    assert row["exit_status"] == 0
+    proc.wait_until(lambda: not pool.everything(), 2, "every process to be gone")
+
+
+def recycle(pool: harness.Srvinit, load: Load) -> None:
+    """Recycle again and again, with some steady requests before, between and after."""
+    load.wait_requests(STEADY)
+    for _ in range(RECYCLES):
+        seen = len(pool.events)
+        load.phase("recycle")
+        pool.signal("HUP")
+        pool.wait_event("recycle.finished", within=90, since=seen)
+        load.phase("steady")
+        load.wait_requests(STEADY)
+
+
+def summary(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of the table that the load generator knows."""
+    phases, new, kept = figures["phases"], figures["new"], figures["kept"]
+    return {
+        "seconds": figures["seconds"],
+        "requests": figures["requests"],
+        "lost_new": new["lost"],
+        "lost_kept": kept["lost"],
+        "lost_kept_on_idle": kept["lost_on_idle"],
+        "status_5xx": new["status_5xx"] + kept["status_5xx"],
+        "status_other": new["status_other"] + kept["status_other"],
+        "p50_steady_ms": phases["steady"]["p50_ms"],
+        "p50_recycle_ms": phases["recycle"]["p50_ms"],
+        "p99_steady_ms": phases["steady"]["p99_ms"],
+        "p99_recycle_ms": phases["recycle"]["p99_ms"],
+        "longest_gap_ms": figures["longest_gap_ms"],
+        "workers_seen": len(figures["workers"]),
+    }

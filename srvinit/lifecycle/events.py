@@ -105,13 +105,15 @@ class SignalArrived(Event):
     """A signal to srvinit. `name` is without SIG; `sender_pid` is 0 from outside the namespace.
 
     `by_terminal`: the kernel sent it for a key that somebody pressed. `hangup`: it is a HUP and
-    the controlling terminal is gone.
+    the controlling terminal is gone. `worker_has_terminal`: the single worker is in the terminal's
+    foreground, so that job control and the window's size are its business.
     """
 
     name: str
     sender_pid: int = 0
     by_terminal: bool = False
     hangup: bool = False
+    worker_has_terminal: bool = False
 
 
 # --- made by the pool, for its workers -----------------------------------------------------------

@@ -50,16 +50,11 @@ class Slot:
 
 
 class Pool:
-    """The whole state of srvinit's promises. `count` is worker.count, worked out.
+    """The whole state of srvinit's promises. `count` is worker.count, worked out."""
 
-    `is_interactive`: the single worker owns the terminal, and job control and window size are its
-    business.
-    """
-
-    def __init__(self, options: Options, count: int, *, is_interactive: bool = False) -> None:
+    def __init__(self, options: Options, count: int) -> None:
         self.options = options
         self.count = self.configured_count = count
-        self.is_interactive = is_interactive
         self.phase = ending.SERVING
         self.generation = 1
         self.slots: list[Slot] = []

@@ -58,7 +58,7 @@ def meaning_of(pool: Pool, event: SignalArrived) -> str:
     """Say what a signal means now: a key of the table, or the name of a signal to send instead."""
     if event.hangup:
         return "shutdown"
-    if pool.is_interactive and event.name in {"TTIN", "TTOU"}:
+    if event.worker_has_terminal and event.name in {"TTIN", "TTOU"}:
         return "stop-self"  # they come from job control, not from somebody who scales
     return pool.options.signal.get(event.name, "forward")
 
@@ -141,7 +141,7 @@ def forward(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
 
 def forward_window(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     """Send WINCH to a worker that owns the terminal, alone: some servers take it as a stop."""
-    return _send_on(pool, event.name) if pool.is_interactive else []
+    return _send_on(pool, event.name) if event.worker_has_terminal else []
 
 
 def stop_self(pool: Pool, event: SignalArrived, now: float) -> list[Action]:

@@ -214,7 +214,7 @@ def _adopt(fd: int, name: str, bind: Bind | None) -> Listener:
             if not is_listening:
                 raise KernelRefused("accept", f"{what} (a socket, not listening)", errno.EINVAL)
         elif listener.kind == "unix":
-            raise KernelRefused("accept", f"{what} (a Unix datagram socket)", errno.EOPNOTSUPP)
+            raise KernelRefused("accept", f"{what} (a Unix datagram socket)", errno.ESOCKTNOSUPPORT)
     finally:
         sock.detach()
     posix.set_inheritable(fd, False)  # noqa: FBT003  posix takes no keyword
@@ -229,9 +229,11 @@ def _describe(sock: _socket.socket, name: str, bind: Bind | None) -> Listener:
     path = ""
     if sock.family == _socket.AF_UNIX:
         kind = "unix"
-        if isinstance(address, str):
+        if isinstance(address, bytes):  # an abstract name
+            text = "unix:@" + address[1:].decode(errors="replace")
+        else:
             path = address
-        text = f"unix:{path}" if path else "unix:@" + bytes(address[1:]).decode(errors="replace")
+            text = f"unix:{path}"
     elif sock.family in {_socket.AF_INET, _socket.AF_INET6}:
         kind = "tcp" if is_stream else "udp"
         text = (

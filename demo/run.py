@@ -38,17 +38,16 @@ PATIENCE_S = 60.0
 def main() -> int:
     """Run the demo."""
     port = free_port()
-    command = [
-        *(sys.executable, "-m", "srvinit"),
-        *("--worker-count", str(WORKERS)),
-        *("--worker-require", "listen"),
-        *("--worker-timeout", "30s"),
-        *("--bind", f"127.0.0.1:{port}"),
-        *("--log-format", "json"),
-        "--",
-        *(sys.executable, "-m", "uvicorn", "--fd", "3", "--log-level", "warning", "app:app"),
+    options = [
+        f"--worker-count={WORKERS}",
+        "--worker-require=listen",
+        "--worker-timeout=30s",
+        f"--bind=127.0.0.1:{port}",
+        "--log-format=json",
     ]
-    print("$ srvinit", *command[3:-8], "-- uvicorn --fd 3 app:app", flush=True)
+    server = ["uvicorn", "--fd", "3", "--log-level", "warning", "app:app"]
+    print("$ srvinit", *options, "--", *server, flush=True)
+    command = [sys.executable, "-m", "srvinit", *options, "--", sys.executable, "-m", *server]
     with subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True) as srvinit:
         try:
             events = Events(srvinit)

@@ -1,0 +1,22 @@
+"""`srvinit`, `python -m srvinit`, and what the frozen program starts with."""
+
+from __future__ import annotations
+
+import sys
+
+from srvinit.kernel import signals
+
+
+def main() -> int:
+    """Block the signals before anything else, then run; return the exit status.
+
+    What comes from here on waits to be taken in: a TERM during the start is not lost.
+    """
+    mask = signals.block()
+    from srvinit import cli
+
+    return cli.main(sys.argv[1:], mask)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What a run is made of, and how it is made of a command line.
+
+A command and a Python callable differ in nothing else: `library` makes the same `Setup`.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from srvinit.errors import UsageError
+from srvinit.kernel import descriptors, sockets
+from srvinit.kernel.spawn import Launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from srvinit.jobs import JobControl
+    from srvinit.kernel.sockets import Inherited, Listener
+    from srvinit.options import Options
+
+
+class Setup:
+    """What a run is made of.
+
+    `reload` reads the settings again; it raises UsageError with all faults. `mask` is the signal
+    mask that srvinit was started with. `func` is called in each worker with slot and generation;
+    without it each worker runs `command`.
+    """
+
+    __slots__ = ("command", "environ", "func", "inherited", "jobs", "mask", "options", "reload")
+
+    def __init__(  # noqa: PLR0913  all of it differs between the command line and the library
+        self,
+        options: Options,
+        *,
+        reload: Callable[[], Options],
+        mask: set[int],
+        command: tuple[str, ...],
+        func: Callable[[int, int], object] | None = None,
+        inherited: list[Inherited] | None = None,
+    ) -> None:
+        self.options = options
+        self.reload = reload
+        self.mask = mask
+        self.command = command
+        self.func = func
+        self.environ = dict(posix.environ)
+        self.inherited = inherited or []
+        self.jobs: JobControl | None = None
+
+    def launch(self, options: Options, listeners: list[Listener]) -> Launch:
+        """Make the way to start workers under these settings, with these sockets."""
+        return Launch(
+            argv=self.command,
+            environ=self.environ,
+            mask=self.mask,
+            cwd=options.worker_cwd or working_directory(self.environ),
+            sockets=tuple((one.name, one.address, one.fd) for one in listeners),
+            stdin_is_shared=is_single(options),
+            terminal_fd=self.jobs.launch_fd if self.jobs is not None else None,
+            ignore_sigint=options.worker_ignore_sigint,
+            extra_env=options.worker_env,
+            watchdog_s=options.worker_watchdog,
+            func=self.func,
+        )
+
+
+def is_single(options: Options) -> bool:
+    """Tell whether one worker is wanted: it gets srvinit's stdin, and its terminal."""
+    return not options.worker_count.is_auto and options.worker_count.resolve(1) == 1
+
+
+def take_over_process() -> None:
+    """Make this process fit to be srvinit: before it opens anything."""
+    descriptors.fill_standard()
+    descriptors.mark_close_on_exec()
+
+
+def for_command(
+    options: Options,
+    *,
+    reload: Callable[[], Options],
+    mask: set[int],
+    command: list[str],
+    environ: Mapping[str, str],
+) -> Setup:
+    """Make the setup of `srvinit [options] -- COMMAND`."""
+    setup = Setup(
+        options,
+        reload=reload,
+        mask=mask,
+        command=tuple(command),
+        inherited=sockets.inherited_fds(environ),
+    )
+    if is_single(options) and posix.isatty(0):
+        from srvinit.jobs import JobControl
+        from srvinit.kernel.terminal import Terminal
+
+        terminal = Terminal.find()
+        if terminal is not None:
+            goes_first = not options.worker_ignore_sigint
+            setup.jobs = JobControl(terminal, worker_goes_first=goes_first)
+    return setup
+
+
+def worker_count(options: Options) -> tuple[int, str]:
+    """Work worker.count out; where it is `auto`, also say in words what of."""
+    if not options.worker_count.is_auto:
+        return options.worker_count.resolve(1), ""
+    from srvinit.kernel import cgroup
+
+    cpus, why = cgroup.cpu_limit()
+    return options.worker_count.resolve(cpus), why
+
+
+def check_descriptors(options: Options, count: int, listeners: int) -> None:
+    """Refuse a start that would run out of descriptors. Raises UsageError."""
+    needed = descriptors.needed(count, listeners, notify=options.worker_require == "notify")
+    limit = descriptors.limit()
+    if 0 <= limit < needed:
+        fault = (
+            f"{count} workers need {needed} descriptors and the limit is {limit}: raise it "
+            f"(ulimit -n {needed}, or the container's nofile) or lower worker.count"
+        )
+        raise UsageError([fault])
+
+
+def working_directory(environ: Mapping[bytes, bytes]) -> bytes | None:
+    """Say where workers run: $PWD as a path, so that a symlink that moves is followed.
+
+    Only if it does lead here; else nothing is entered, and workers start where srvinit did.
+    """
+    path = environ.get(b"PWD", b"")
+    try:
+        if path[:1] == b"/" and _identity(path) == _identity(b"."):
+            return path
+    except OSError:  # a directory that is gone, or one that may not be looked at
+        pass
+    return None
+
+
+def _identity(path: bytes) -> tuple[int, int]:
+    found = posix.stat(path)
+    return found.st_dev, found.st_ino

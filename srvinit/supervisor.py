@@ -1,0 +1,392 @@
+"""The loop: facts of the kernel become events, the core's actions become system calls.
+
+    wait for a signal -> translate -> pool.handle -> perform -> wait
+
+The only place that holds both sides. It decides nothing: an `if` about policy belongs in the core.
+Every wait is the one in `_sleep`; nothing else here blocks. What it must never do is die: a fault
+of one call is logged and survived, a fault of the core ends in an orderly stop of the workers.
+
+The order within a turn is a promise. Signals are taken in before exits are judged: where a platform
+sends TERM to every process at once, the workers that die of it are a shutdown, not crashes. What
+a worker said is read before its exit is judged: its last words count.
+"""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from srvinit.errors import KernelRefused, LifecycleError, UsageError
+from srvinit.kernel import reap, signals, sockets, spawn
+from srvinit.lifecycle import actions, events
+from srvinit.lifecycle.pool import Pool
+from srvinit.setup import check_descriptors, worker_count
+from srvinit.watch import Running, Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from srvinit.kernel.signals import Arrival
+    from srvinit.kernel.sockets import Listener
+    from srvinit.options import Options
+    from srvinit.report.log import Log
+    from srvinit.setup import Setup
+
+# How many faults of the loop in a row are survived: the next is no bad luck.
+FAULTS_SURVIVED = 10
+STATUS_OF_OUR_FAULT = 1
+
+
+class Supervisor:
+    """One run of srvinit, from bound sockets to the exit status. All signals must be blocked."""
+
+    def __init__(self, setup: Setup, log: Log) -> None:
+        self.log = log
+        self.status: int | None = None
+        self._setup = setup
+        self._options = setup.options
+        self._began_at = time.monotonic()
+        self._is_init = posix.getpid() == 1
+        self._is_subreaper = False
+        self._watch = Watch(log)
+        self._listeners: list[Listener] = []
+        self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
+        self._swept_with = ""
+        self._faults = 0
+        self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
+            actions.Spawn: self._spawn,
+            actions.Signal: self._signal,
+            actions.KillGroup: self._kill_group,
+            actions.Reap: self._reap,
+            actions.Log: self._log,
+            actions.ReadConfig: self._read_config,
+            actions.WatchQueue: self._watch_queue,
+            actions.CloseSockets: self._close_sockets,
+            actions.ReleaseSockets: self._release_sockets,
+            actions.RestoreBacklog: self._restore_backlog,
+            actions.Sweep: self._sweep,
+            actions.TellManager: self._tell_manager,
+            actions.StopSelf: self._stop_self,
+            actions.Exit: self._exit,
+        }
+
+    def run(self) -> int:
+        """Start the workers and live until the core says Exit; return the exit status.
+
+        Raises UsageError or KernelRefused if nothing can be started: then nothing was.
+        """
+        options = self._options
+        self._listeners = sockets.open_listeners(
+            options.bind,
+            backlog=options.bind_backlog,
+            nodelay=options.bind_nodelay,
+            inherited=self._setup.inherited,
+        )
+        count, count_why = worker_count(options)
+        check_descriptors(options, count, len(self._listeners))
+        self._prepare(options)
+        self.pool = Pool(options, count)
+        self._introduce(count, count_why)
+        self._feed(events.Begin())
+        self.log.start()  # the first worker runs by now: this is the time for slow imports
+        if not self._is_init:
+            self._is_subreaper = reap.become_subreaper()
+        while self.status is None:
+            self._survive(self._turn)
+        if self._setup.jobs is not None:
+            self._setup.jobs.end()
+        return self.status
+
+    def _prepare(self, options: Options) -> None:
+        """Make ready what the settings ask for, before any worker is started under them."""
+        self._launch = self._setup.launch(options, self._listeners)
+        if options.worker_require == "listen":
+            from srvinit.kernel.readiness import ListenProbe
+
+            self._watch.probe = ListenProbe(listener.inode for listener in self._listeners)
+
+    def _introduce(self, count: int, count_why: str) -> None:
+        """Say who is here, with what."""
+        from srvinit import __version__
+
+        options = self._options
+        said = {
+            "version": __version__,
+            "pid": posix.getpid(),
+            "is_init": self._is_init,
+            "workers": count,
+            "count_why": count_why,
+            "require": options.worker_require,
+            "command": self._launch.argv[0],
+            "bind": [listener.address for listener in self._listeners],
+        }
+        self._emit("srvinit.started", said)
+        for index, listener in enumerate(self._listeners):
+            fd = sockets.FIRST_INHERITED_FD + index
+            told = {"name": listener.name, "address": listener.address, "fd": fd}
+            self._emit("socket.bound", told)
+        if options.bind and options.worker_require == "online":
+            advice = (
+                "workers count as ready as soon as they run; for a server set "
+                "worker.require=listen and worker.timeout=30s, so that a recycle waits until "
+                "the new one accepts connections"
+            )
+            self._emit("srvinit.advice", {"advice": advice})
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def _survive(self, turn: Callable[[], None]) -> None:
+        """Run a turn of the loop; survive its faults where that is safe."""
+        try:
+            turn()
+            self._faults = 0
+        except LifecycleError as error:
+            self._abandon(error)
+        except Exception as error:  # noqa: BLE001  PID 1 must not die of anything
+            self._faults += 1
+            if self._faults > FAULTS_SURVIVED:
+                self._abandon(error)
+            else:
+                self._report_fault(error)
+
+    def _turn(self) -> None:
+        """Sleep, then take in all that has happened, in the order that the module promises."""
+        arrival = self._sleep()
+        if arrival is not None:
+            self._take_signals([arrival, *signals.drain()])
+        for event in self._watch.collect():
+            self._feed(event)
+        self._judge_exits()
+        due = self.pool.next_deadline()
+        if due is not None and time.monotonic() >= due:
+            self._feed(events.Tick())
+        self.log.flush()
+
+    def _sleep(self) -> Arrival | None:
+        """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
+        now = time.monotonic()
+        dues = [self.pool.next_deadline(), self._watch.due()]
+        retry_s = self.log.retry_in()
+        if retry_s is not None:
+            dues.append(now + retry_s)
+        known = [due for due in dues if due is not None]
+        return signals.wait(max(0.0, min(known) - now) if known else None)
+
+    def _feed(self, event: events.Event) -> None:
+        """Hand one event to the core and carry its orders out; answers go before all else."""
+        waiting = [event]
+        while waiting and self.status is None:
+            answers = []
+            for action in self.pool.handle(waiting.pop(0), time.monotonic()):
+                try:
+                    answer = self._perform[type(action)](action)
+                except KernelRefused as refused:
+                    # One order failed (to a worker that changed its user, say): the rest stands.
+                    self._emit("kernel.refused", {"error": str(refused)})
+                    continue
+                if answer is not None:
+                    answers.append(answer)
+            waiting = answers + waiting
+
+    def _emit(self, event: str, fields: dict[str, Any], level: str = "") -> None:
+        self.log.emit(event, fields, time.time(), level)
+
+    # --- facts become events -------------------------------------------------------------------
+
+    def _take_signals(self, arrivals: Iterable[Arrival]) -> None:
+        """Hand on what a process or the terminal sent; the kernel's own only wake the loop."""
+        jobs = self._setup.jobs
+        for arrival in arrivals:
+            name, pid, by_terminal = arrival.name, arrival.sender_pid, arrival.is_from_terminal
+            if name == "CHLD" or (name == "IO" and arrival.is_from_kernel):
+                continue  # they have done their work: the loop is awake
+            event = events.SignalArrived(name, pid, by_terminal)
+            if name == "HUP":
+                event.hangup = self._is_hangup(pid, by_terminal=by_terminal)
+            if jobs is not None:
+                event.worker_has_terminal = any(map(jobs.has_terminal, self._watch.running))
+            self._feed(event)
+
+    def _is_hangup(self, pid: int, *, by_terminal: bool) -> bool:
+        jobs = self._setup.jobs
+        return by_terminal if jobs is None else jobs.is_hangup(pid, from_terminal=by_terminal)
+
+    def _judge_exits(self) -> None:
+        """Judge every child that has ended: a worker by the core, an orphan by nobody."""
+        while self.status is None and (ended := reap.peek()) is not None:
+            if ended.pid not in self._watch.running:
+                reap.reap(ended.pid)
+                self._emit("orphan.reaped", {"pid": ended.pid, "status": ended.status})
+                continue
+            self._take_signals(signals.drain())
+            for event in self._watch.last_words(ended.pid):
+                self._feed(event)
+            self._feed(self._watch.exit_of(ended.pid, ended.status, self._launch.argv[0]))
+        if self._setup.jobs is not None:
+            self._setup.jobs.judge_stops(self._watch.running)
+        if self._swept_with and self.status is None:
+            self._sweep_on()
+
+    # --- orders become system calls --------------------------------------------------------------
+
+    def _spawn(self, order: actions.Spawn) -> events.Event:
+        notify = None
+        try:
+            if self._options.worker_require == "notify":
+                from srvinit.kernel.notify import NotifySocket
+
+                notify = NotifySocket()
+            path = None if notify is None else notify.path
+            child = spawn.spawn(
+                self._launch, order.slot, order.generation, path, self._watch.own_fds
+            )
+        except KernelRefused as refused:
+            if notify is not None:
+                notify.close()
+            return events.SpawnFailed(order.number, str(refused))
+        if self._setup.jobs is not None:
+            self._setup.jobs.note_start(child.pid)
+        require = self._options.worker_require
+        self._watch.add(Running(child.pid, child.exec_fd, require, notify))
+        return events.Spawned(order.number, child.pid)
+
+    def _signal(self, order: actions.Signal) -> None:
+        send = signals.send_group if order.to_group else signals.send
+        send(order.pid, order.name)
+
+    def _kill_group(self, order: actions.KillGroup) -> None:
+        signals.send_group(order.pid, "KILL")
+
+    def _reap(self, order: actions.Reap) -> None:
+        self._watch.forget(order.pid)
+        reap.reap(order.pid)
+        if self._setup.jobs is not None:
+            self._setup.jobs.note_end()
+
+    def _log(self, order: actions.Log) -> None:
+        self._emit(order.event, order.fields, order.level)
+
+    def _read_config(self, _order: actions.ReadConfig) -> events.Event:
+        """Read the settings and bind what is new; either all of it is taken up or nothing."""
+        try:
+            options = self._setup.reload()
+            listeners, released = sockets.reopen(
+                self._listeners,
+                options.bind,
+                backlog=options.bind_backlog,
+                nodelay=options.bind_nodelay,
+            )
+        except UsageError as error:
+            return events.ConfigRejected(error.faults)
+        except KernelRefused as refused:
+            return events.ConfigRejected([str(refused)])
+        self._listeners = listeners
+        self._released += released
+        self._options = options
+        self.log.configure(options.log_format, options.log_level)
+        self._prepare(options)
+        return events.ConfigRead(options, worker_count(options)[0])
+
+    def _watch_queue(self, _order: actions.WatchQueue) -> None:
+        self._watch.watch_queue(self._listeners)
+
+    def _close_sockets(self, _order: actions.CloseSockets) -> None:
+        self._release_sockets(None)
+        self._close(self._listeners)
+
+    def _release_sockets(self, _order: actions.ReleaseSockets | None) -> None:
+        self._close(self._released)
+
+    def _close(self, listeners: list[Listener]) -> None:
+        for listener in listeners:
+            listener.close()
+            told = {"name": listener.name, "address": listener.address}
+            self._emit("socket.closed", told)
+        listeners.clear()
+
+    def _restore_backlog(self, _order: actions.RestoreBacklog) -> None:
+        for listener in self._listeners:
+            listener.restore_backlog()
+
+    def _sweep(self, order: actions.Sweep) -> events.Event | None:
+        """Signal every orphan: as PID 1 all there is, as a subreaper what was adopted."""
+        if not reap.has_children():
+            return events.OrphansGone()
+        self._swept_with = order.name
+        self._emit("shutdown.sweeping", {"signal": order.name})
+        if self._is_init:
+            signals.kill_everything(order.name)
+            signals.kill_everything("CONT")
+        else:
+            self._swept: set[int] = set()
+            self._sweep_on()
+        return None
+
+    def _sweep_on(self) -> None:
+        """Signal those adopted since, and tell the core when nobody is left."""
+        if not reap.has_children():
+            self._swept_with = ""
+            self._feed(events.OrphansGone())
+        elif self._is_subreaper:
+            for pid in set(reap.children_of_self().pids) - self._swept:
+                self._swept.add(pid)
+                signals.send(pid, self._swept_with)
+                signals.send(pid, "CONT")
+
+    def _tell_manager(self, order: actions.TellManager) -> None:
+        from srvinit.kernel.notify import tell_manager
+
+        why_not = tell_manager(order.text)
+        if why_not is not None:
+            self._emit("manager.unreachable", {"text": order.text, "error": why_not})
+
+    def _stop_self(self, _order: actions.StopSelf) -> None:
+        if self._setup.jobs is not None:
+            self._setup.jobs.suspend(next(iter(self._watch.running), None))
+
+    def _exit(self, order: actions.Exit) -> None:
+        uptime_s = round(time.monotonic() - self._began_at, 3)
+        said = {"status": order.status, "reason": order.reason, "uptime_s": uptime_s}
+        self._emit("srvinit.exiting", said, "info" if order.status == 0 else "warning")
+        self.status = order.status
+
+    # --- our own faults --------------------------------------------------------------------------
+
+    def _report_fault(self, error: BaseException) -> None:
+        import traceback
+
+        trace = "".join(traceback.format_exception(error))
+        self._emit("srvinit.fault", {"error": repr(error), "traceback": trace})
+
+    def _abandon(self, error: BaseException) -> None:
+        """Stop the workers without the core: it is not to be trusted any more."""
+        self._report_fault(error)
+        options = self._options
+        for name, seconds in (
+            (options.worker_stop_signal, options.shutdown_timeout),
+            ("KILL", options.shutdown_margin),
+        ):
+            for pid in self._watch.running:
+                signals.send_group(pid, name)
+            by = time.monotonic() + seconds
+            while self._watch.running and (left_s := by - time.monotonic()) > 0:
+                signals.wait(left_s)
+                while (ended := reap.peek()) is not None:
+                    if ended.pid in self._watch.running:
+                        self._watch.forget(ended.pid)
+                    reap.reap(ended.pid)
+        self._close_sockets(actions.CloseSockets())
+        self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "srvinit has a fault of its own"))
+
+
+def run(setup: Setup) -> int:
+    """Run srvinit as it is set up; return its exit status."""
+    from srvinit.report.log import Log
+
+    log = Log(2, setup.options.log_format, setup.options.log_level)
+    try:
+        return Supervisor(setup, log).run()
+    finally:
+        log.close()

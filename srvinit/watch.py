@@ -1,0 +1,191 @@
+"""What the supervisor learns about living workers, beside signals and exits.
+
+Exec pipes and notify sockets wake the loop by themselves (SIGIO). Whether somebody accepts from a
+socket, and whether its queue is empty, the kernel tells nobody: both are looked at, and only while
+it matters. A quiet srvinit has nothing due here, and sleeps.
+"""
+
+from __future__ import annotations
+
+import posix
+import select
+import time
+
+from srvinit.kernel import exec as execing
+from srvinit.kernel import signals
+from srvinit.lifecycle import events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from srvinit.kernel.exec import Failed
+    from srvinit.kernel.notify import Notice, NotifySocket
+    from srvinit.kernel.readiness import ListenProbe
+    from srvinit.kernel.sockets import Listener
+    from srvinit.report.log import Log
+
+QUEUE_LOOK_S = 0.01
+# A worker that starts is looked at after 5 ms, then ever less often, down to ten times a second;
+# all looking together takes a fifth of the time at most, however many workers start.
+PROBE_FIRST_S = 0.005
+PROBE_LAST_S = 0.1
+PROBE_GROWTH = 1.5
+PROBE_SHARE = 0.2
+
+
+class Running:
+    """What is held of a worker's process until it is reaped."""
+
+    __slots__ = ("exec_fd", "failed", "notify", "pid", "require")
+
+    def __init__(self, pid: int, exec_fd: int, require: str, notify: NotifySocket | None) -> None:
+        self.pid = pid
+        self.exec_fd = exec_fd  # -1 once it has told what became of the exec
+        self.require = require
+        self.notify = notify
+        self.failed: Failed | None = None  # why there was no exec
+
+
+class Watch:
+    """Watches the workers that are `add`ed, and the sockets' queue when asked to."""
+
+    def __init__(self, log: Log) -> None:
+        self.running: dict[int, Running] = {}
+        self.probe: ListenProbe | None = None  # set where worker.require is listen
+        self._log = log
+        self._by_fd: dict[int, Running] = {}
+        self._epoll = select.epoll()
+        self._probed: set[int] = set()  # workers that may be accepting any moment
+        self._probe_at = 0.0
+        self._probe_pause = PROBE_FIRST_S
+        self._queue: list[Listener] | None = None
+        self._queue_at = 0.0
+
+    @property
+    def own_fds(self) -> tuple[int, ...]:
+        """The descriptors that are srvinit's alone: a callable's child closes them."""
+        return (self._epoll.fileno(), *self._by_fd)
+
+    def add(self, running: Running) -> None:
+        """Watch a worker that was just forked; its exec pipe is armed already."""
+        self.running[running.pid] = running
+        self._listen_to(running.exec_fd, running)
+        if running.notify is not None:
+            signals.arm(running.notify.fd)
+            self._listen_to(running.notify.fd, running)
+
+    def forget(self, pid: int) -> None:
+        """Let go of a worker that is about to be reaped."""
+        running = self.running.pop(pid)
+        self._probed.discard(pid)
+        self._close_exec_pipe(running)
+        if running.notify is not None:
+            self._forget_fd(running.notify.fd)
+            running.notify.close()
+
+    def watch_queue(self, listeners: list[Listener]) -> None:
+        """Tell once, by QueueEmptied, that no connection waits on any of these sockets."""
+        self._queue = [listener for listener in listeners if listener.is_stream]
+        self._queue_at = 0.0
+
+    def due(self) -> float | None:
+        """Say when `collect` is worth a call though no signal came; None: never."""
+        dues = [self._probe_at] if self._probed else []
+        if self._queue is not None:
+            dues.append(self._queue_at)
+        return min(dues, default=None)
+
+    def collect(self) -> Iterator[events.Event]:
+        """Yield what has become known, in the order in which it is to be judged."""
+        for fd, _ in self._epoll.poll(0) if self._by_fd else ():
+            running = self._by_fd.get(fd)
+            if running is not None and fd == running.exec_fd:
+                yield from self._read_exec_pipe(running)
+            elif running is not None:
+                yield from self._read_notices(running)
+        now = time.monotonic()
+        if self._probed and now >= self._probe_at:
+            yield from self._look_who_accepts(now)
+        if self._queue is not None and now >= self._queue_at:
+            self._queue_at = now + QUEUE_LOOK_S
+            if not any(listener.has_waiting() for listener in self._queue):
+                self._queue = None
+                yield events.QueueEmptied()
+
+    def last_words(self, pid: int) -> Iterator[events.Event]:
+        """Yield what a worker that has ended had still said."""
+        running = self.running[pid]
+        yield from self._read_exec_pipe(running)
+        yield from self._read_notices(running)
+
+    def exit_of(self, pid: int, status: int, argv0: str) -> events.Exited:
+        """Make the event of a worker's end; where there was no exec, it says why."""
+        failed = self.running[pid].failed
+        if failed is None:
+            return events.Exited(pid, status)
+        from srvinit.kernel.exec_words import explain
+
+        exec_status = execing.exit_status_for(failed.number)
+        return events.Exited(pid, status, exec_status, explain(failed, argv0))
+
+    def _listen_to(self, fd: int, running: Running) -> None:
+        self._by_fd[fd] = running
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _forget_fd(self, fd: int) -> None:
+        if self._by_fd.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def _close_exec_pipe(self, running: Running) -> None:
+        if running.exec_fd >= 0:
+            self._forget_fd(running.exec_fd)
+            posix.close(running.exec_fd)
+            running.exec_fd = -1
+
+    def _read_exec_pipe(self, running: Running) -> Iterator[events.Event]:
+        """Learn what became of the exec: it runs, or it failed, or nothing is told yet."""
+        if running.exec_fd < 0:
+            return
+        result = execing.read_exec_result(running.exec_fd)
+        if result is None:
+            return
+        self._close_exec_pipe(running)
+        if isinstance(result, execing.Failed):
+            running.failed = result
+        elif running.require == "online":
+            yield events.BecameReady(running.pid)
+        elif running.require == "listen":
+            self._probed.add(running.pid)
+            self._probe_pause = PROBE_FIRST_S
+            self._probe_at = time.monotonic() + PROBE_FIRST_S
+
+    def _read_notices(self, running: Running) -> Iterator[events.Event]:
+        """Take in what a worker says through its notify socket."""
+        if running.notify is None:
+            return
+        for notice in running.notify.receive(running.pid):
+            yield from self._translate(running.pid, notice)
+
+    def _translate(self, pid: int, notice: Notice) -> Iterator[events.Event]:
+        if notice.refused:
+            self._log.emit("notify.refused", {"pid": pid, "why": notice.refused})
+        if notice.ready:
+            yield events.BecameReady(pid)
+        if notice.pinged:
+            yield events.Pinged(pid)
+        if notice.status is not None:
+            yield events.Announced(pid, notice.status)
+        if notice.stopping:
+            yield events.Announced(pid, "it says that it stops")
+
+    def _look_who_accepts(self, now: float) -> Iterator[events.Event]:
+        """Look which of the starting workers accept on a shared socket by now."""
+        assert self.probe is not None  # noqa: S101  workers are probed where there is one
+        for pid in sorted(self._probed):
+            if self.probe.is_accepting(pid):
+                self._probed.discard(pid)
+                yield events.BecameReady(pid)
+        done = time.monotonic()
+        self._probe_pause = min(self._probe_pause * PROBE_GROWTH, PROBE_LAST_S)
+        self._probe_at = done + max(self._probe_pause, (done - now) / PROBE_SHARE)

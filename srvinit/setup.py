@@ -24,11 +24,20 @@ class Setup:
     """What a run is made of.
 
     `reload` reads the settings again; it raises UsageError with all faults. `mask` is the signal
-    mask that srvinit was started with. `func` is called in each worker with slot and generation;
-    without it each worker runs `command`.
+    mask that srvinit was started with. `make_func` makes, out of the sockets' descriptors, what is
+    called in each worker with slot and generation; without it each worker runs `command`.
     """
 
-    __slots__ = ("command", "environ", "func", "inherited", "jobs", "mask", "options", "reload")
+    __slots__ = (
+        "command",
+        "environ",
+        "inherited",
+        "jobs",
+        "make_func",
+        "mask",
+        "options",
+        "reload",
+    )
 
     def __init__(  # noqa: PLR0913  all of it differs between the command line and the library
         self,
@@ -37,20 +46,21 @@ class Setup:
         reload: Callable[[], Options],
         mask: set[int],
         command: tuple[str, ...],
-        func: Callable[[int, int], object] | None = None,
+        make_func: Callable[[list[int]], Callable[[int, int], object]] | None = None,
         inherited: list[Inherited] | None = None,
     ) -> None:
         self.options = options
         self.reload = reload
         self.mask = mask
         self.command = command
-        self.func = func
+        self.make_func = make_func
         self.environ = dict(posix.environ)
         self.inherited = inherited or []
         self.jobs: JobControl | None = None
 
     def launch(self, options: Options, listeners: list[Listener]) -> Launch:
         """Make the way to start workers under these settings, with these sockets."""
+        fds = [one.fd for one in listeners]
         return Launch(
             argv=self.command,
             environ=self.environ,
@@ -62,7 +72,7 @@ class Setup:
             ignore_sigint=options.worker_ignore_sigint,
             extra_env=options.worker_env,
             watchdog_s=options.worker_watchdog,
-            func=self.func,
+            func=self.make_func(fds) if self.make_func is not None else None,
         )
 
 

@@ -23,6 +23,7 @@ from srvinit.settings import (
     flatten,
     guess,
     meanings_by_signal,
+    nothing,
     repeatable,
     setting,
 )
@@ -38,6 +39,7 @@ from srvinit.values import (
     not_yet,
     pair,
     path_or_none,
+    plain,
     portion,
     some_duration,
     whole,
@@ -164,11 +166,11 @@ class Options:
     bind: tuple[Bind, ...] = repeatable(
         bind_address,
         distinct_binds,
-        "listen here; `[NAME=]:8080`, `HOST:PORT`, `[::]:8080`, `unix:PATH`, `udp:HOST:PORT`, "
-        "`fd:N` (already inherited). Workers get the sockets as fds 3, 4, ... in this order",
+        "listen on :8080, HOST:PORT, unix:PATH, ...; `[NAME=]:8080`, `HOST:PORT`, `[::]:8080`, "
+        "`unix:PATH`, `udp:HOST:PORT`, `fd:N` (already inherited). Workers get the sockets as fds "
+        "3, 4, ... in this order",
         short="-b",
         metavar="ADDRESS",
-        is_fixed=True,
         aka="listen",
     )
     bind_backlog: int | None = setting(
@@ -177,21 +179,19 @@ class Options:
         "listen(2) backlog; set back after a worker is ready, since several servers lower it on "
         "the shared socket",
         default_text="somaxconn",
-        is_fixed=True,
     )
     bind_nodelay: bool = setting(
         boolean,
         "true",
         "TCP_NODELAY on the sockets; servers that take an inherited fd for a Unix socket (uvicorn "
         "--fd) need 43 ms a kept-alive answer without it, under 1 ms with it",
-        is_fixed=True,
     )
     bind_mode: str = setting(
         choice("shared", later=("steered",)),
         "shared",
-        "shared: one queue for all workers; right for workers that serve one request at a time",
+        "shared: one queue for all workers; right for workers that serve one request at a time. "
+        "`steered`, a socket for each worker, comes later",
         metavar="MODE",
-        is_fixed=True,
         is_later=True,
     )
 
@@ -217,8 +217,8 @@ class Options:
         "failures of new workers before it is given up; the old ones stay",
     )
     recycle_watch: tuple[str, ...] = repeatable(
-        not_yet("none", ""),
-        tuple,
+        not_yet("none", None),
+        nothing,
         "recycle when this file or directory changes; a mounted ConfigMap or Secret, debounced",
         metavar="PATH",
         is_later=True,
@@ -239,7 +239,9 @@ class Options:
     restart_limit: int = setting(
         whole(0, 1_000_000), "10", "failures in a row before srvinit exits; 0 is never"
     )
-    restart_reset: float = setting(duration, "10s", "ready this long, the row is back to none")
+    restart_reset: float = setting(
+        duration, "10s", "ready this long, a worker ends the row of failures"
+    )
 
     shutdown_timeout: float = setting(
         duration,
@@ -268,6 +270,7 @@ class Options:
         "what a signal does; `QUIT=shutdown`: shutdown, interrupt, recycle, scale-up, scale-down, "
         "forward, ignore or another signal's name",
         metavar="SIG=WHAT",
+        default_text="TERM=shutdown, ...",
     )
 
     log_format: str = setting(
@@ -275,7 +278,6 @@ class Options:
         "auto",
         "json, console, auto; `auto` is `console` on a terminal, `json` elsewhere",
         metavar="FORMAT",
-        is_fixed=True,
     )
     log_level: str = setting(
         choice("debug", "info", "warning", "error"),
@@ -288,7 +290,6 @@ class Options:
         None,
         "address of the probe and metrics endpoint",
         metavar="ADDRESS",
-        is_fixed=True,
         is_later=True,
     )
 
@@ -310,7 +311,7 @@ class Options:
     def from_dict(cls, nested: Mapping[str, object]) -> Options:
         """Make options from nested tables, as a TOML file has: {"recycle": {"timeout": 15}}."""
         faults: list[str] = []
-        return cls.from_given(flatten(nested, str, faults), faults)
+        return cls.from_given(flatten(nested, plain, faults), faults)
 
     @classmethod
     def from_given(

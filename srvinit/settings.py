@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from srvinit.meanings import DEFAULT_MEANINGS
 from srvinit.record import Record
-from srvinit.values import DURATION_READERS, RefusedError, boolean, nearest, shown
+from srvinit.values import DURATION_READERS, RefusedError, boolean, nearest, plain, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar
 
     from srvinit.addresses import Bind
@@ -41,7 +41,6 @@ class Setting:
         "default",  # as a user would write it
         "default_text",  # as people read it, where there is no writing it
         "gather",  # puts the entries of a repeatable setting together
-        "is_fixed",  # read at the start only: a recycle does not change it
         "is_later",  # the row is here, its engine is not
         "is_secret",  # its value is never shown
         "meaning",  # the help shows it up to the first ";"
@@ -55,7 +54,7 @@ class Setting:
     def __init__(self, read: Callable[[object], Any], default: object, meaning: str) -> None:
         self.read, self.default, self.meaning = read, default, meaning
         self.gather: Callable[[list[Any]], Any] | None = None
-        self.is_fixed = self.is_later = self.is_secret = False
+        self.is_later = self.is_secret = False
         self.attribute = self.name = self.aka = self.short = ""
         self.metavar = "TIME" if read in DURATION_READERS else "N"
         self.default_text = str(default) if default else "none"
@@ -144,7 +143,7 @@ def distinct_binds(entries: list[Bind]) -> tuple[Bind, ...]:
     for bind in entries:
         is_any_port = bind.kind in {"tcp", "udp"} and not bind.port
         if bind.place in places and not is_any_port:
-            raise RefusedError(f"{bind.text} is given twice")
+            raise RefusedError(f"{plain(bind.text)} is given twice")
         places.append(bind.place)
     return tuple(entries)
 
@@ -154,13 +153,18 @@ def distinct_names(entries: list[tuple[str, str]]) -> tuple[tuple[str, str], ...
     names = [name for name, _ in entries]
     for name in names:
         if names.count(name) > 1:
-            raise RefusedError(f"{name} is given twice")
+            raise RefusedError(f"{plain(name)} is given twice")
     return tuple(entries)
 
 
 def meanings_by_signal(entries: list[tuple[str, str]]) -> dict[str, str]:
     """Return what each signal means: the defaults, and `entries` over them."""
     return DEFAULT_MEANINGS | dict(distinct_names(entries))
+
+
+def nothing(_entries: list[None]) -> tuple[str, ...]:
+    """Return no entries: their engine is not built, and no value but none was accepted."""
+    return ()
 
 
 # --- tables: a TOML file's, or a caller's nested dict -------------------------------------------
@@ -192,27 +196,32 @@ def flatten(
     return given
 
 
-def guess(name: str, spell: Callable[[Setting], str] = lambda setting: setting.name) -> str:
+def guess(
+    name: str,
+    spell: Callable[[Setting], str] = lambda row: row.name,
+    extra: Iterable[Setting] = (),
+) -> str:
     """Return the end of a fault about an unknown name: what it was probably meant to be."""
-    near = nearest_setting(name, spell)
+    near = nearest_setting(name, spell, extra)
     return f", did you mean {spell(near)}?" if near else ""
 
 
 def nearest_setting(
-    name: str, spell: Callable[[Setting], str], furthest: int | None = None
+    name: str,
+    spell: Callable[[Setting], str],
+    extra: Iterable[Setting] = (),
+    furthest: int | None = None,
 ) -> Setting | None:
     """Return the setting whose spelling is nearest to `name`, if one is near.
 
-    Without one, the last part of a name will do if it is one setting's alone: "margin".
+    Without one, the last part of a setting's name will do if it is one setting's alone: "margin".
+    `furthest` is that of `nearest`; `extra` are rows that are no settings.
     """
-    by_spelling = {spell(row): row for row in SETTINGS.values()}
+    rows = [*SETTINGS.values(), *extra]
+    by_spelling = {spell(row): row for row in rows}
     found = nearest(name, by_spelling, furthest)
     if found:
         return by_spelling[found]
     bare = name.lstrip("-").lower().replace("-", "_")
-    alike = [
-        row
-        for row in SETTINGS.values()
-        if bare in {row.aka, row.name.partition(".")[2], row.attribute}
-    ]
+    alike = [row for row in rows if bare and bare in {row.aka, row.name.partition(".")[2]}]
     return alike[0] if len(alike) == 1 else None

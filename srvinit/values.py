@@ -36,6 +36,11 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
+def plain(text: str) -> str:
+    """Return a name or path as a fault may repeat it: on one line, printable."""
+    return text if text.isprintable() else repr(text)
+
+
 def listed(words: Iterable[str]) -> str:
     """Join `words` as a sentence does: "a, b or c"."""
     *most, last = words

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Write the pages of docs/ that are derived from the code; a test fails when one differs.
+
+`docs/generate.py` writes them; `docs/generate.py --check` says which differ, and exits 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from srvinit.options import DEFAULT_MEANINGS, GROUPS, SETTINGS
+
+HERE = Path(__file__).parent
+
+SETTINGS_HEAD = """\
+# Settings
+
+The command line goes over the environment, the environment over the TOML file (`--config FILE` or
+`SRVINIT_CONFIG`), the file over the default. Each setting is taken whole from the highest source
+that has it: lists are never mixed from two.
+
+One name, four spellings, by rule:
+
+| where | spelling |
+| --- | --- |
+| command line | `--recycle-timeout 15s`, `--recycle-timeout=15s` |
+| environment | `SRVINIT_RECYCLE_TIMEOUT=15s` |
+| TOML file | `[recycle]` and below it `timeout = "15s"` |
+| Python | `Options(recycle_timeout="15s")`, `{"recycle": {"timeout": 15}}` |
+
+* Durations: `1500ms`, `15s`, `2m`, `1h`; a bare number is seconds. At most a year.
+* Switches: `--worker-signal-group`, `--no-worker-signal-group`, `--worker-signal-group=false`.
+  They take no separate word: `--worker-signal-group false` is refused, since `false` is a program.
+* Lists: repeat the flag; in the environment, separate the entries by commas or line ends, but those
+  of `worker.env` by line ends alone; in the file, write an array. `worker.env` and `signal` may be
+  tables there too: `[worker.env]` and `[signal]`.
+* TOML cannot hold `bind = [":8080"]` and a table `[bind]` at once. With the table, the addresses
+  are its `address`: `[bind]`, `address = [":8080"]`, `backlog = 511`.
+* Options end at `--` or at the first word that is none: that word is the command.
+
+Unknown names, bad values, duplicates and contradictions are refused before anything starts: exit
+status 2, and on stderr one line a fault with its source (flag, variable, file and line), the value
+and what is accepted. A value that a higher source overrides must be a good one all the same. On
+SIGHUP the file is read again; if it is faulty, the running settings stay and `config.rejected`
+logs those lines.
+
+Variables that begin with `SRVINIT_` and come close to a setting's name, or begin as a group of
+settings does (`SRVINIT_WORKER_...`), are taken for typing errors. What Kubernetes injects for a
+Service called srvinit (`SRVINIT_PORT`, `SRVINIT_SERVICE_HOST`, ...) is left alone, and so are
+`SRVINIT_WORKER` and `SRVINIT_GENERATION`, which srvinit gives to workers.
+"""
+
+SETTINGS_TAIL = """\
+
+## What signals do by default
+
+These, and `signal` changes them:
+
+"""
+
+
+def settings_page() -> str:
+    """Return docs/settings.md: the rules, and the table of `srvinit/options.py` by groups."""
+    parts = [SETTINGS_HEAD]
+    for group, title in GROUPS.items():
+        rows = [row for row in SETTINGS.values() if row.group == group]
+        parts.append(f"\n## {title}\n\n| setting | default | meaning |\n| --- | --- | --- |\n")
+        for row in rows:
+            notes = [f"`{row.short}`"] if row.short else []
+            notes += ["repeatable"] if row.gather else []
+            name = f"`{row.name}`" + (f" ({', '.join(notes)})" if notes else "")
+            meaning = row.meaning
+            if row.is_later:
+                meaning += ". *Its engine is not in this version*"
+            parts.append(f"| {name} | {row.default_text} | {meaning} |\n")
+    parts.append(SETTINGS_TAIL)
+    named = {name: does for name, does in DEFAULT_MEANINGS.items() if does != "forward"}
+    parts += ["| signal | meaning |\n| --- | --- |\n"]
+    parts += [f"| {name} | {does} |\n" for name, does in named.items()]
+    parts.append("| every other one that can be taken in | forward |\n")
+    return "".join(parts)
+
+
+PAGES = {"settings.md": settings_page}
+
+
+def main() -> int:
+    """Write the pages, or with --check compare them."""
+    differing = [
+        name
+        for name, page in PAGES.items()
+        if not (HERE / name).exists() or (HERE / name).read_text(encoding="utf-8") != page()
+    ]
+    if "--check" in sys.argv[1:]:
+        for name in differing:
+            sys.stderr.write(f"docs/{name} differs from the code: run docs/generate.py\n")
+        return 1 if differing else 0
+    for name in differing:
+        (HERE / name).write_text(PAGES[name](), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

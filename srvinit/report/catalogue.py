@@ -31,6 +31,7 @@ FIELDS = {
     "bind": ("strings", "the addresses srvinit listens on"),
     "changed": ("strings", "the settings that differ from before"),
     "command": ("string", "the program alone, never its arguments: they may hold secrets"),
+    "count_why": ("string", "where the number of workers comes from"),
     "deadline_s": ("number", "seconds until srvinit has ended, whatever its workers do"),
     "delay_s": ("number", "seconds in which everything still serves (shutdown.delay)"),
     "errno": ("string", "the name of the kernel's error, as EAGAIN"),
@@ -103,9 +104,9 @@ EVENTS = {
     # --- srvinit itself ------------------------------------------------------------------------
     "srvinit.started": Event(
         "info",
-        "srvinit {version} (pid {pid}) runs {workers} x {command}[ on {bind}];"
-        " ready means {require}[; {grace}]",
-        "version pid is_init workers require command bind grace?",
+        "srvinit {version} (pid {pid}) runs {workers} x {command}[ on {bind}]"
+        "[ ({count_why})]; ready means {require}[; {grace}]",
+        "version pid is_init workers count_why? require command bind grace?",
     ),
     "srvinit.ready": Event("info", "all workers are ready: {workers}", "workers"),
     "srvinit.advice": Event("info", "{advice}", "advice"),
@@ -116,9 +117,10 @@ EVENTS = {
     ),
     "srvinit.fault": Event(
         "error",
-        "srvinit's own fault: {error}; killing all workers and exiting with 1",
-        "error traceback",
-        "The container ends with status 1. Please report it, with the traceback.",
+        "srvinit's own fault: {error}[; {next}]",
+        "error traceback next?",
+        "srvinit goes on where that is safe; else it stops all workers and exits with 1. Please"
+        " report it, with the traceback.",
     ),
     "srvinit.exiting": Event(
         "info",
@@ -292,6 +294,17 @@ EVENTS = {
         "warning",
         "cannot see whether workers listen: {why}; a worker that runs is taken for ready",
         "why",
+    ),
+    "notify.refused": Event(
+        "warning", "did not believe what process {pid} sent to a notify socket: {why}", "pid why"
+    ),
+    "kernel.refused": Event(
+        "error",
+        "the kernel refused: {error}; everything else goes on",
+        "error",
+    ),
+    "manager.unreachable": Event(
+        "warning", "the outside manager was not told {text}: {error}", "text error"
     ),
     "manager.told": Event("debug", "told the outside manager: {text}", "text"),
     "terminal.stopped": Event(

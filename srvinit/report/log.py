@@ -22,7 +22,8 @@ QUEUED_EVENTS = 1000
 # Sentences kept for the termination message: more than fit into its 4096 bytes.
 KEPT_SENTENCES = 64
 
-_INFO = 20
+# In characters: enough for a person, and what is kept stays small.
+LONGEST_SENTENCE = 1000
 
 
 class Log:
@@ -122,10 +123,11 @@ class Log:
         from srvinit.report.catalogue import EVENTS, LEVELS
         from srvinit.report.sentences import sentence
 
-        name = level or (EVENTS[event].level if event in EVENTS else "error")
-        weight = LEVELS.get(name, _INFO)
-        if weight >= _INFO:
-            self.last.append(_clock(at) + sentence(event, fields))
+        name = EVENTS[event].level if event in EVENTS else "error"
+        name = level if level in LEVELS else name
+        weight = LEVELS[name]
+        if weight >= LEVELS["info"]:
+            self.last.append(_clock(at) + sentence(event, fields)[:LONGEST_SENTENCE])
             del self.last[:-KEPT_SENTENCES]
         if weight >= LEVELS[self._level] and self._render is not None and self._writer is not None:
             self._writer.write(self._render(name, event, fields, at))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LINE_BYTES = 4096
 
 # Tried in this order until the line fits: the most bytes any one value may take.
-CAPS = (2048, 1024, 512, 256, 128, 64)
+CAPS = (3072, 2048, 1024, 512, 256, 128, 64)
 
 _BASE = ("timestamp", "level", "event", "message")
 _OBEYED = "\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
@@ -76,12 +76,15 @@ def _arrange(_logger: Any, level: str, given: MutableMapping[str, Any]) -> dict[
     }
     known = EVENTS[event].names() if event in EVENTS else []
     ordered = {name: fields.get(name) for name in known} | dict(fields)
-    return base | {key: _plain(value) for key, value in ordered.items()} | base
+    return {key: _plain(value) for key, value in (base | ordered | base).items()}
 
 
 def _plain(value: Any) -> Any:
     """Make a value that JSON knows. Fractions are rounded: nobody reads nanoseconds."""
-    if value is None or isinstance(value, (str, bool, int)):
+    if isinstance(value, str):
+        # Cut here what cannot fit anyway: escaping it all first would hold PID 1 up.
+        return _shorten_text(value, CAPS[0]) if len(value) > LINE_BYTES else value
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return round(value, 6) if value - value == 0 else str(value)
@@ -124,7 +127,10 @@ def _shorten(value: Any, cap: int) -> Any:
 
 def _shorten_text(text: str, cap: int) -> str:
     """Cut the middle out: both ends of a path, of a traceback, of a sentence tell the most."""
-    size, keep = _size(text), len(text)
+    if len(text) <= cap and _size(text) <= cap:
+        return text
+    keep = min(len(text), cap)
+    size = _size(text[:keep]) + 1
     shorter = text
     while size > cap:
         keep = min(keep - 1, keep * (cap - 32) // size)

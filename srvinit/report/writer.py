@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
-    # Takes a chunk, says how many bytes went out. BlockingIOError: no room now. OSError: gone.
-    Sink = Callable[[bytes], int]
-
 # One page: what splice moves, and what write(2) puts into a pipe, in one piece (pipe(7), PIPE_BUF).
 CHUNK_BYTES = 4096
 
@@ -119,14 +116,16 @@ class Writer:
     def close(self) -> None:
         """Write the last words. Where a pipe is full, it is made larger for them."""
         self.flush()
-        if self.backlog and isinstance(self._sink, _Pipe):
+        if self.backlog:
             waiting = len(self._cut) + self._early.size + self._late.size
             self._sink.enlarge(2 * waiting + CHUNK_BYTES)  # a chunk is at least half full
             self.flush()
+        self._sink.close()
+        self._sink = _Closed(self._fd)
 
     def _write_chunk(self) -> None:
         if self._cut:
-            self._cut = self._cut[self._sink(self._cut) :]
+            self._cut = self._cut[self._sink.send(self._cut) :]
             return
         if not self._early and not self._missing:
             self._early, self._late = self._late, self._early
@@ -137,7 +136,7 @@ class Writer:
             gap = self._gap_line(told)
             lines = [gap, *source.first(CHUNK_BYTES - len(gap))]
         chunk = b"".join(lines)
-        sent = self._sink(chunk)
+        sent = self._sink.send(chunk)
         self._cut = chunk[sent:]
         source.drop(len(lines) - bool(told))
         self._missing -= told
@@ -155,7 +154,7 @@ class Writer:
         self._early, self._late = _Lines(), _Lines()
         if number == errno.EBADF:
             # Somebody closed it. The number may be a worker's socket by the next line.
-            self._cut, self._sink = b"", _closed
+            self._cut, self._sink = b"", _Closed(self._fd)
 
 
 class _Lines:
@@ -187,36 +186,41 @@ class _Lines:
         del self._lines[:count]
 
 
-def _sink_for(fd: int) -> Sink:
-    """Choose the way for what `fd` is now. Once: the number may come to mean something else."""
-    try:
-        mode = posix.fstat(fd).st_mode
-    except OSError:
-        return _closed
-    if stat.S_ISFIFO(mode):
-        return _Pipe(fd)
-    if stat.S_ISSOCK(mode):
-        return _Socket(fd)
-    if stat.S_ISCHR(mode) and posix.isatty(fd):
-        return _terminal_sink(fd)
-    return lambda chunk: posix.write(fd, chunk)
-
-
-def _closed(_chunk: bytes) -> int:
-    raise OSError(errno.EBADF, "closed")
-
-
-class _Pipe:
-    """The way into a pipe whose reader may be stalled."""
+class _Sink:
+    """The way to a file or device that does not keep writers waiting for a reader."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._own: tuple[int, int] | None = None
-        self._polled: Sink | None = None
 
-    def __call__(self, chunk: bytes) -> int:
+    def send(self, chunk: bytes) -> int:
+        """Write, and say how many bytes went out. BlockingIOError: no room now. OSError: gone."""
+        return posix.write(self._fd, chunk)
+
+    def enlarge(self, by: int) -> None:
+        """Make room for `by` bytes more, where there is a way to."""
+
+    def close(self) -> None:
+        """Close what is our own."""
+
+
+class _Closed(_Sink):
+    """No way."""
+
+    def send(self, chunk: bytes) -> int:
+        raise OSError(errno.EBADF, f"closed: {len(chunk)} bytes lost")
+
+
+class _Pipe(_Sink):
+    """The way into a pipe whose reader may be stalled."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._own: tuple[int, int] | None = None
+        self._polled: _Polled | None = None
+
+    def send(self, chunk: bytes) -> int:
         if self._polled is not None:
-            return self._polled(chunk)
+            return self._polled.send(chunk)
         if self._own is None:
             self._own = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         back, front = self._own
@@ -234,54 +238,53 @@ class _Pipe:
         return sent
 
     def enlarge(self, by: int) -> None:
-        """Make room for `by` bytes more, if the kernel allows it (pipe(7), pipe-max-size)."""
         try:
             size = fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ)
             fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, size + by)
         except OSError:
-            return  # the last words are lost like the words before them
+            return  # pipe-max-size, pipe(7): the last words are lost like the words before them
+
+    def close(self) -> None:
+        for end in self._own or ():
+            posix.close(end)
+        self._own = None
 
 
-class _Socket:
-    """The way into a socket. Its own descriptor, for the object closes it in the end."""
+class _Socket(_Sink):
+    """The way into a socket. On a descriptor of its own, for the socket object closes it."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        super().__init__(fd)
         self._socket: socket | None = None
 
-    def __call__(self, chunk: bytes) -> int:
+    def send(self, chunk: bytes) -> int:
         if self._socket is None:
             own = fcntl.fcntl(self._fd, fcntl.F_DUPFD_CLOEXEC, 3)
             self._socket = _socket.socket(fileno=own)
         return self._socket.send(chunk, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
 
-
-def _terminal_sink(fd: int) -> Sink:
-    own = _open_anew(fd)
-    if own is None:
-        return _Polled(fd, TERMINAL_PIECE)
-    return lambda chunk: posix.write(own, chunk)
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
 
 
-def _open_anew(fd: int) -> int | None:
-    """Open the terminal `fd` a second time, nonblocking; None where that is refused."""
-    flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
-    try:
-        return posix.open(f"/proc/self/fd/{fd}", flags)
-    except OSError:
-        return None  # no /proc, or the terminal is another user's
+class _Terminal(_Sink):
+    """The way to a terminal that could be opened anew; `fd` is our own."""
+
+    def close(self) -> None:
+        posix.close(self._fd)
 
 
-class _Polled:
+class _Polled(_Sink):
     """The way where nothing better is to be had: ask for room, then write what surely fits."""
 
     def __init__(self, fd: int, piece: int) -> None:
-        self._fd = fd
+        super().__init__(fd)
         self._piece = piece
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
-    def __call__(self, chunk: bytes) -> int:
+    def send(self, chunk: bytes) -> int:
         sent = 0
         while sent < len(chunk) and self._has_room():
             sent += posix.write(self._fd, self._next(chunk, sent))
@@ -290,11 +293,35 @@ class _Polled:
         return sent
 
     def _has_room(self) -> bool:
+        # An error is room too: write(2) says which it is.
         return any(events & (select.POLLOUT | select.POLLERR) for _, events in self._poll.poll(0))
 
     def _next(self, chunk: bytes, start: int) -> bytes:
         piece = chunk[start : start + self._piece]
         if self._piece == CHUNK_BYTES:
             return piece
-        end = piece.find(b"\n")
-        return piece[:1] if end == 0 else piece if end < 0 else piece[:end]
+        newline = piece.find(b"\n")
+        return piece if newline < 0 else piece[: newline or 1]
+
+
+def _sink_for(fd: int) -> _Sink:
+    """Choose the way for what `fd` is now. Once: the number may come to mean something else."""
+    try:
+        mode = posix.fstat(fd).st_mode
+    except OSError:
+        return _Closed(fd)
+    if stat.S_ISFIFO(mode):
+        return _Pipe(fd)
+    if stat.S_ISSOCK(mode):
+        return _Socket(fd)
+    if stat.S_ISCHR(mode) and posix.isatty(fd):
+        return _terminal_sink(fd)
+    return _Sink(fd)
+
+
+def _terminal_sink(fd: int) -> _Sink:
+    flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+    try:
+        return _Terminal(posix.open(f"/proc/self/fd/{fd}", flags))
+    except OSError:  # no /proc, or the terminal is another user's
+        return _Polled(fd, TERMINAL_PIECE)

@@ -75,8 +75,8 @@ def parse_cgroup(text: str) -> dict[str, str]:
     for line in text.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        for controller in controllers.split(","):
-            paths[controller] = path
+        if path:
+            paths.update(dict.fromkeys(controllers.split(","), path))
     return paths
 
 

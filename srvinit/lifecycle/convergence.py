@@ -3,8 +3,9 @@
 `step` applies the first rule that has something to do; the pool calls it until none has. The
 order is the decision where two could act. All of them keep within
 
-    live workers of slots below count  <=  count + recycle.max_surge
-    ready workers                      >=  count - recycle.max_unavailable, after each `retire`
+    live workers   <=  count + recycle.max_surge, after each `spawn` of a replacement; workers of
+                       slots beyond count are left out where a slot without a holder is filled
+    ready workers  >=  count - recycle.max_unavailable, after each `retire` of one that serves
 
 and a slot without a holder keeps its room: a crash in the middle of a recycle is made good before
 the recycle goes on.
@@ -14,31 +15,17 @@ from __future__ import annotations
 
 from _heapq import heappop, heappush
 
-from srvinit import words
 from srvinit.lifecycle import ending
 from srvinit.lifecycle.actions import Log, ReadConfig, ReleaseSockets, TellManager
-from srvinit.lifecycle.events import Exited, SpawnFailed
-from srvinit.lifecycle.worker import (
-    COUNTED_STATES,
-    GONE,
-    PROVEN,
-    READY,
-    SETTLED,
-    SPAWNING,
-    STARTING,
-)
+from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES, SPAWNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from srvinit.lifecycle.actions import Action
-    from srvinit.lifecycle.events import Event
     from srvinit.lifecycle.pool import Pool, Slot
     from srvinit.lifecycle.worker import Worker
-
-# fork(2) failed: the machine is full, and hammering it helps nobody, whatever restart.delay says.
-SPAWN_RETRY_S = 1.0
 
 
 class Recycle:
@@ -64,6 +51,24 @@ def step(pool: Pool, now: float) -> list[Action] | None:
 
 
 # --- the rules, in their order -------------------------------------------------------------------
+
+
+def end_when_complete(pool: Pool, now: float) -> list[Action] | None:
+    """End with the command's own status once restart.policy wants no worker in any slot."""
+    if pool.complete < pool.count:
+        return None
+    status = next((status for status in pool.end.statuses if status), 0)
+    return ending.end_by_itself(pool, status, "the command has ended", now)
+
+
+def tell_manager_once(pool: Pool, now: float) -> list[Action] | None:
+    """Tell the manager that srvinit is up: all workers are ready, for the first time."""
+    if pool.was_all_ready or pool.serving < pool.count - pool.complete:
+        return None
+    if not all(slot.is_complete or _serves(slot) for slot in pool.slots[: pool.count]):
+        return None
+    pool.was_all_ready = True
+    return [Log("srvinit.ready", {"workers": pool.count}), TellManager("READY=1")]
 
 
 def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
@@ -138,7 +143,7 @@ def retire_replaced(pool: Pool, now: float) -> list[Action] | None:
 def start_replacements(pool: Pool, now: float) -> list[Action] | None:
     """Start a successor beside a stale worker while there is room for one more live worker."""
     orders: list[Action] = []
-    while pool.stale and pool.live_here - pool.held < pool.options.surge(pool.count):
+    while pool.stale and pool.live - pool.held < pool.options.surge(pool.count):
         slot = _next_stale(pool, now)
         if slot is not None:
             orders += pool.spawn(slot, "recycle", now)
@@ -185,10 +190,11 @@ def end_recycle(pool: Pool, now: float) -> list[Action] | None:
 
 def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
     """Begin the one pass for all the SIGHUPs that came during the last; else renew the old."""
-    if pool.recycle is not None:
+    if pool.recycle is not None or pool.is_reading:
         return None
     if pool.is_recycle_queued:
         pool.is_recycle_queued = False
+        pool.is_reading = True
         return [ReadConfig()]
     aged = [worker for worker in pool.aged if worker.state == PROVEN]
     pool.aged.clear()
@@ -198,6 +204,8 @@ def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
 
 
 RULES = (
+    end_when_complete,
+    tell_manager_once,
     give_up_recycle,
     fill_vacant_slots,
     retire_surplus,
@@ -216,10 +224,18 @@ def may_retire(pool: Pool, worker: Worker) -> bool:
     """Tell whether enough ready workers are left without this one."""
     if worker.state == SPAWNING:
         return False  # it has no pid yet; the next event brings it
-    if worker.state not in COUNTED_STATES:
+    if worker.state not in SERVING_STATES:
         return True
+    # One that serves and has not settled counts for nothing yet, but clients would miss it.
     wanted = pool.count - pool.complete - pool.options.unavailable(pool.count)
-    return pool.ready - 1 >= wanted
+    return pool.ready - (worker.state in COUNTED_STATES) >= wanted
+
+
+def _serves(slot: Slot) -> bool:
+    return any(
+        worker is not None and worker.state in SERVING_STATES
+        for worker in (slot.holder, slot.successor)
+    )
 
 
 def _next_stale(pool: Pool, now: float) -> Slot | None:
@@ -254,139 +270,3 @@ def begin_recycle(
     pool.stale_live = len(chosen)
     said = {"generation": pool.generation, "workers": len(chosen), "why": why}
     return [Log("recycle.started", said)]
-
-
-# --- what a worker's new state means for the pool ------------------------------------------------
-
-
-def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> list[Action]:
-    """Draw the pool's conclusions from a worker's new state."""
-    if worker.state == STARTING and pool.phase != ending.SERVING:
-        return pool.retire(worker, pool.end.kill_by, "srvinit is shutting down", now)
-    if worker.state == READY:
-        return _greet(pool)
-    if worker.state == SETTLED:
-        slot = pool.slots[worker.slot]
-        if slot.successor is worker:
-            pool.settled[slot.index] = slot
-    elif worker.state == PROVEN:
-        pool.failures_in_row = 0
-    elif worker.state == GONE:
-        return _part(pool, worker, event, before, now)
-    return []
-
-
-def _greet(pool: Pool) -> list[Action]:
-    """Tell the manager once that srvinit is up: when all workers are ready for the first time."""
-    pool.has_run = True
-    pool.serving += 1
-    if pool.was_all_ready or pool.serving < pool.count:
-        return []
-    pool.was_all_ready = True
-    return [Log("srvinit.ready", {"workers": pool.count}), TellManager("READY=1")]
-
-
-def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> list[Action]:
-    """Forget a worker that is gone, and say what comes next in its slot."""
-    pool.workers.pop(worker.pid, None)
-    pool.live_here -= worker.slot < pool.count
-    pool.stale_live -= worker.is_stale
-    pool.serving -= worker.ready_at is not None
-    slot = pool.slots[worker.slot]
-    pool.leave_slot(worker)
-    if isinstance(event, SpawnFailed):
-        return _retry_spawn(pool, worker, slot, event, now)
-    assert isinstance(event, Exited)  # noqa: S101  the table has no other way to GONE
-    code = words.exit_code(event.status)
-    if not event.exec_status:
-        pool.has_run = True
-    no_orders: list[Action] = []
-    if pool.phase != ending.SERVING or worker.asked_in is not None:
-        ending.note_exit(pool, worker, code, before)
-        following, orders = "", no_orders
-    else:
-        following, orders = _follow(pool, worker, slot, event, before, now)
-    said = {
-        "status": code,
-        "reason": event.detail or words.wait_status_reason(event.status),
-        "was": before,
-        "asked": worker.asked_in is not None,
-        "lived_s": round(now - worker.started_at, 3),
-        "next": following,
-    }
-    level = "info" if worker.asked_in is not None or code == 0 else "warning"
-    return [Log("worker.exited", worker.names() | said, level), *orders]
-
-
-def _retry_spawn(
-    pool: Pool, worker: Worker, slot: Slot, event: SpawnFailed, now: float
-) -> list[Action]:
-    """Try again later. No worker has failed, so restart.limit does not count it."""
-    retry_s = max(pool.options.restart_delay, SPAWN_RETRY_S)
-    pool.refill_later(slot, now + retry_s, worker.why)
-    if pool.recycle is not None:
-        pool.recycle.failures += 1
-        pool.recycle.last_failure = event.error
-    said = {
-        "slot": worker.slot,
-        "generation": worker.generation,
-        "error": event.error,
-        "retry_s": retry_s,
-    }
-    return [Log("worker.spawn_failed", said)]
-
-
-def _follow(  # noqa: PLR0913, PLR0917  what follows depends on all of it
-    pool: Pool, worker: Worker, slot: Slot, event: Exited, before: str, now: float
-) -> tuple[str, list[Action]]:
-    """Decide what follows an exit that nobody asked for: in words, and in orders."""
-    options = pool.options
-    code = words.exit_code(event.status)
-    status = event.exec_status or (code if code >= 0 else 128 - code)
-    if event.exec_status and not pool.has_run:
-        why = f"the command cannot be executed: {event.detail}"
-        return "srvinit exits", ending.end_by_itself(pool, status, why, now)
-    if options.restart_policy == "never" or (options.restart_policy == "on-failure" and not status):
-        return _complete(pool, slot, status, now)
-    if status == 0 and before in COUNTED_STATES:
-        # max-requests, say. One that ends before it settled would be started without end.
-        pool.refill_now(slot, "clean-exit")
-        return "a new one starts at once", []
-    return _fail(pool, worker, slot, status, event, now)
-
-
-def _complete(pool: Pool, slot: Slot, status: int, now: float) -> tuple[str, list[Action]]:
-    if slot.holder is None and not slot.is_complete:
-        slot.is_complete = True
-        pool.complete += slot.index < pool.count
-    pool.end.statuses.append(status)
-    if pool.complete < pool.count:
-        return "restart.policy starts no other", []
-    first = next((status for status in pool.end.statuses if status), 0)
-    return "srvinit exits", ending.end_by_itself(pool, first, "the command has ended", now)
-
-
-def _fail(  # noqa: PLR0913, PLR0917  what follows depends on all of it
-    pool: Pool, worker: Worker, slot: Slot, status: int, event: Exited, now: float
-) -> tuple[str, list[Action]]:
-    """Count a failure where it belongs, and start another worker after restart.delay."""
-    options = pool.options
-    delay = options.restart_delay
-    pool.refill_later(slot, now + delay, "crash")
-    reason = event.detail or words.wait_status_reason(event.status)
-    following = f"a new one starts in {delay:g} s" if delay else "a new one starts at once"
-    recycle = pool.recycle
-    if recycle is not None and worker.generation == recycle.generation:
-        recycle.failures += 1
-        recycle.last_failure = f"worker {worker.slot} (pid {worker.pid}): {reason}"
-        if recycle.failures >= options.recycle_retries:
-            following = "the recycle is given up"
-        return following, []
-    # While a proven worker serves, what fails beside it is no reason to stop serving.
-    pool.failures_in_row = 0 if pool.proven else pool.failures_in_row + 1
-    if not options.restart_limit or pool.failures_in_row < options.restart_limit:
-        return following, []
-    said = {"failures": pool.failures_in_row, "reason": reason, "status": status or 1}
-    why = f"{pool.failures_in_row} workers failed in a row"
-    end = ending.end_by_itself(pool, status or 1, why, now)
-    return "srvinit gives up", [Log("restart.gave_up", said), *end]

@@ -103,8 +103,10 @@ def hurry(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     """Leave out what is left of shutdown.delay: now a person is waiting."""
     end = pool.end
     end.interrupted_at = now
-    saved = end.stop_at - now
-    end.stop_at, end.kill_by, end.done_by = now, end.kill_by - saved, end.done_by - saved
+    saved = max(0.0, end.stop_at - now)  # the time may be over, and its Tick still to come
+    end.stop_at -= saved
+    end.kill_by -= saved
+    end.done_by -= saved
     return [Log("shutdown.hurried", {"signal": event.name, "saved_s": round(saved, 3)})]
 
 
@@ -118,6 +120,8 @@ def insist(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     orders: list[Action] = [Log("shutdown.impatient", {"workers": len(pool.workers)})]
     orders += pool.kill_all("somebody pressed Ctrl-C again", now)
     if pool.phase == SWEEPING:
+        end.sweep_by = None
+        end.was_forced = True
         orders.append(Sweep("KILL"))
     return orders
 
@@ -197,7 +201,7 @@ def _ask_workers(pool: Pool, now: float) -> list[Action]:
             orders += pool.retire(worker, end.kill_by, why, now)
     if end.last is None:
         return [CloseSockets(), *orders]
-    end.half_by = now + pool.options.shutdown_timeout / 2
+    end.half_by = now + (end.kill_by - now) / 2  # a late Tick leaves less than the setting
     return [*orders, WatchQueue()]
 
 
@@ -209,8 +213,10 @@ def retire_last(pool: Pool, _event: Event | None, now: float) -> list[Action]:
     """
     last, pool.end.last = pool.end.last, None
     pool.end.half_by = None
-    if last is None or pool.workers.get(last.pid) is not last:
+    if last is None:
         return []
+    if pool.workers.get(last.pid) is not last:
+        return [CloseSockets()]
     why = f"{pool.end.reason}: srvinit is shutting down"
     return [CloseSockets(), *pool.retire(last, pool.end.kill_by, why, now)]
 
@@ -229,11 +235,9 @@ def orphans_gone(pool: Pool, _event: Event, _now: float) -> list[Action]:
     return _finish(pool) if pool.phase == SWEEPING and not pool.workers else []
 
 
-def note_exit(pool: Pool, worker: Worker, code: int, before: str) -> None:
+def note_exit(pool: Pool, worker: Worker, status: int, before: str) -> None:
     """Remember what a worker's end means for srvinit's own exit status."""
-    if pool.phase == SERVING:
-        return
-    pool.end.statuses.append(code if code >= 0 else 128 - code)
+    pool.end.statuses.append(status)
     if before == KILLING and worker.asked_in not in {None, STARTING}:
         pool.end.was_forced = True
 
@@ -248,7 +252,8 @@ def _finish(pool: Pool) -> list[Action]:
     if end.own_status is not None:
         status = end.own_status
     elif pool.options.restart_policy == "never":
-        status = next((status for status in end.statuses if status), 0)
+        none = FORCED_STATUS if pool.workers else 0
+        status = next((status for status in end.statuses if status), none)
     else:
         status = FORCED_STATUS if end.was_forced else 0
     return [*orders, Exit(status, end.reason)]

@@ -11,13 +11,13 @@ all (a recycle's start, a new count), so a thousand workers cost a thousand time
 
 from __future__ import annotations
 
-from _heapq import heappop, heappush
+from _heapq import heapify, heappop, heappush
 
 from srvinit.errors import LifecycleError
-from srvinit.lifecycle import convergence, ending, reactions
+from srvinit.lifecycle import consequences, convergence, ending, reactions
 from srvinit.lifecycle.actions import Log, Spawn
 from srvinit.lifecycle.events import Hung, KillNow, Overdue, Retire, Spawned, SpawnFailed, Tick
-from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, Worker
+from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SUSPENDED_S = 1.0
 # Each rule moves a worker on; far more steps than workers are a loop without end.
 STEPS_PER_WORKER = 16
+# Timers that were set anew stay in the heap until they surface; past this many it is swept.
+TIMERS_KEPT = 64
 
 
 class Slot:
@@ -68,7 +70,7 @@ class Pool:
         self.held = 0  # slots below count that have a holder
         self.ready = 0  # SETTLED or PROVEN workers
         self.proven = 0  # PROVEN workers
-        self.serving = 0  # live workers that have been ready, whatever they are now
+        self.serving = 0  # READY, SETTLED or PROVEN workers
         self.complete = 0  # slots below count that are complete
 
         self.vacant: list[int] = []  # a heap of slots that may be filled; checked when taken
@@ -79,6 +81,7 @@ class Pool:
 
         self.recycle: convergence.Recycle | None = None
         self.is_recycle_queued = False  # SIGHUP came during a recycle: one more pass after it
+        self.is_reading = False  # ReadConfig is not answered: the recycle it is for begins then
         self.aged: list[Worker] = []  # grown old; recycled when no recycle is under way
         self.failures_in_row = 0
         self.has_run = False  # some worker got past its exec
@@ -87,6 +90,7 @@ class Pool:
 
         self._timers: list[tuple[float, int, str, Any]] = []
         self._timers_set = 0
+        self._timers_kept = TIMERS_KEPT
 
     # --- the two doors ---------------------------------------------------------------------------
 
@@ -103,6 +107,8 @@ class Pool:
             step = convergence.step(self, now) if self.phase == ending.SERVING else None
             if step is None:
                 step = ending.step(self, now)
+            if step is None and type(event) is Tick and self._is_due(now):
+                step = self._fire(now)  # what was set just now is due at once: recycle.timeout 0
             if step is None:
                 return orders
             orders += step
@@ -127,7 +133,7 @@ class Pool:
                 self.workers[event.pid] = worker  # type: ignore[attr-defined]
             return self.tell(worker, event, now)
         if kind is Tick:
-            return self._fire(now)
+            return self._notice_suspension(now) + self._fire(now)
         if kind in reactions.EVENTS:
             return reactions.react(self, event, now)
         living = self.workers.get(event.pid)  # type: ignore[attr-defined]
@@ -142,12 +148,13 @@ class Pool:
         after = worker.state
         self.ready += (after in COUNTED_STATES) - (before in COUNTED_STATES)
         self.proven += (after == PROVEN) - (before == PROVEN)
+        self.serving += (after in SERVING_STATES) - (before in SERVING_STATES)
         if worker.deadline != deadline:
             self._set_timer(worker, worker.deadline, "state")
         if hang_by is None:  # else its timer runs, and is set on when it surfaces
             self._set_timer(worker, worker.hang_by, "watchdog")
         if after != before:
-            orders += convergence.moved(self, worker, event, before, now)
+            orders += consequences.moved(self, worker, event, before, now)
         elif after == PROVEN and type(event) is Overdue:
             self.aged.append(worker)
         return orders
@@ -155,9 +162,6 @@ class Pool:
     def _fire(self, now: float) -> list[Action]:
         """Hand `Overdue` and `Hung` to those whose deadline has come."""
         orders: list[Action] = []
-        due = self.next_deadline()
-        if due is not None and now - due > SUSPENDED_S:
-            orders += self._put_off_watchdogs(now, now - due)
         while self._timers and self._timers[0][0] <= now:
             timer = heappop(self._timers)
             if not self._is_live(timer):
@@ -167,6 +171,7 @@ class Pool:
                 heappush(self.vacant, whose.index)
                 heappush(self.stale, whose.index)
             elif kind == "state":
+                whose.deadline = None  # the next may be the same instant, and needs its own timer
                 orders += self.tell(whose, Overdue(), now)
             elif whose.hang_by > now:
                 self._set_timer(whose, whose.hang_by, kind)
@@ -175,25 +180,37 @@ class Pool:
                 orders += self.tell(whose, Hung(), now)
         return orders
 
-    def _put_off_watchdogs(self, now: float, late: float) -> list[Action]:
+    def _notice_suspension(self, now: float) -> list[Action]:
+        due = self.next_deadline()
+        if due is None or now - due <= SUSPENDED_S:
+            return []
         watched = [worker for worker in self.workers.values() if worker.hang_by is not None]
         for worker in watched:
             worker.hang_by = now + worker.options.worker_watchdog
-        return [Log("srvinit.suspended", {"late_s": round(late, 3)})] if watched else []
+        return [Log("srvinit.suspended", {"late_s": round(now - due, 3)})] if watched else []
 
     # --- timers ----------------------------------------------------------------------------------
 
-    def _set_timer(self, whose: Worker, by: float | None, kind: str) -> None:
-        if by is not None:
-            self._timers_set += 1
-            heappush(self._timers, (by, self._timers_set, kind, whose))
+    def _set_timer(self, whose: Worker | Slot, by: float | None, kind: str) -> None:
+        if by is None:
+            return
+        self._timers_set += 1
+        heappush(self._timers, (by, self._timers_set, kind, whose))
+        if len(self._timers) > self._timers_kept:
+            # worker.max_age of those that crashed long ago, say: each would stay for days.
+            self._timers = [timer for timer in self._timers if self._is_live(timer)]
+            heapify(self._timers)
+            self._timers_kept = TIMERS_KEPT + 2 * len(self._timers)
+
+    def _is_due(self, now: float) -> bool:
+        by = self.next_deadline()
+        return by is not None and by <= now
 
     def refill_later(self, slot: Slot, by: float, why: str) -> None:
         """Let no new worker into the slot before `by`."""
         slot.refill_at = by
         slot.why = why
-        self._timers_set += 1
-        heappush(self._timers, (by, self._timers_set, "refill", slot))
+        self._set_timer(slot, by, "refill")
 
     def refill_now(self, slot: Slot, why: str) -> None:
         """Let the next worker into the slot as soon as there is room."""
@@ -253,6 +270,7 @@ class Pool:
 
     def resize(self, count: int, now: float, why: str) -> None:
         """Want `count` workers from now on: walk the slots, and let the rules do the rest."""
+        wanted_before = min(self.count, len(self.slots))  # none before Begin
         self.count = count
         while len(self.slots) < count:
             self.slots.append(Slot(len(self.slots)))
@@ -260,13 +278,21 @@ class Pool:
             if slot.holder is not None:
                 self.surplus[slot.index] = slot
         here = self.slots[:count]
-        for slot in here:
+        for slot in here[wanted_before:]:
             self.surplus.pop(slot.index, None)
-            if slot.holder is None and slot.refill_at <= now:
+            slot.is_complete = False
+            if slot.holder is not None:
+                heappush(self.stale, slot.index)  # it may have been passed over as unwanted
+            elif slot.refill_at <= now:
                 self.refill_now(slot, why)
         self.held = sum(slot.holder is not None for slot in here)
         self.complete = sum(slot.is_complete for slot in here)
         self.live_here = sum(worker.slot < count for worker in self.everyone())
+
+    @property
+    def live(self) -> int:
+        """Count all live workers, those that are asked for included."""
+        return len(self.workers) + len(self.spawning)
 
     def everyone(self) -> Iterable[Worker]:
         """Walk all live workers, those that are asked for included."""

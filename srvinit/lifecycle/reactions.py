@@ -82,6 +82,7 @@ def announce(pool: Pool, event: Announced, now: float) -> list[Action]:
 def reconfigure(pool: Pool, event: ConfigRead, now: float) -> list[Action]:
     """Take the settings up and recycle. A count set by TTIN or TTOU stays until its own changes."""
     pool.options = event.options
+    pool.is_reading = False
     orders: list[Action] = [Log("config.read", {"generation": pool.generation + 1})]
     if event.count != pool.configured_count:
         pool.configured_count = event.count
@@ -91,6 +92,7 @@ def reconfigure(pool: Pool, event: ConfigRead, now: float) -> list[Action]:
 
 def keep_config(pool: Pool, event: ConfigRejected, now: float) -> list[Action]:
     """Recycle with the settings that are there: the code may be what has changed."""
+    pool.is_reading = False
     rejected = Log("config.rejected", {"faults": event.faults})
     return [rejected, *convergence.begin_recycle(pool, "SIGHUP", now)]
 
@@ -101,7 +103,8 @@ def recycle(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
         return []
     said = {"signal": event.name, "sender_pid": event.sender_pid, "meaning": "recycle"}
     received = Log("signal.received", said)
-    if pool.recycle is None:
+    if pool.recycle is None and not pool.is_reading:
+        pool.is_reading = True
         return [received, ReadConfig()]
     pool.is_recycle_queued = True
     return [received, Log("recycle.queued", {"generation": pool.generation + 1})]
@@ -127,7 +130,13 @@ def scale_down(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
 
 
 def _send_on(pool: Pool, name: str) -> list[Action]:
-    reached = [worker for worker in pool.workers.values() if worker.state != KILLING]
+    reached = [
+        worker
+        for worker in pool.workers.values()
+        # its stop signal is sent once to a worker, whoever sends it
+        if worker.state != KILLING
+        and (worker.asked_in is None or name != worker.options.worker_stop_signal)
+    ]
     orders: list[Action] = [
         Signal(worker.pid, name, worker.options.worker_signal_group) for worker in reached
     ]
@@ -202,6 +211,7 @@ IGNORED: dict[tuple[str, Key], str] = {
     **{(phase, "recycle"): "nothing is spawned in a shutdown" for phase in _LATER},
     **{(phase, "scale-up"): "nothing is spawned in a shutdown" for phase in _LATER},
     **{(phase, "scale-down"): "all workers are stopped anyway" for phase in _LATER},
+    **{(phase, Begin): "it was asked to stop before it began" for phase in _LATER},
     (SWEEPING, QueueEmptied): "the workers are gone already",
     **{(DONE, key): "srvinit has said how it ends" for key in KEYS},
 }
@@ -209,7 +219,6 @@ IGNORED: dict[tuple[str, Key], str] = {
 IMPOSSIBLE: frozenset[tuple[str, Key]] = frozenset(
     # answers come before anything else that could change the phase
     [(phase, answer) for phase in _LATER for answer in (ConfigRead, ConfigRejected)]
-    + [(phase, Begin) for phase in _LATER]
     # nobody asked
     + [(phase, QueueEmptied) for phase in (SERVING, DRAINING)]
     + [(phase, OrphansGone) for phase in (SERVING, DRAINING, STOPPING)]

@@ -82,7 +82,7 @@ def run(argv: tuple[str, ...], environ: dict[bytes, bytes]) -> Failed:
         try:
             posix.execve(path, argv, environ)  # no shell: run exactly this
         except ValueError:
-            return Failed(errno.EINVAL, "exec", path)
+            return Failed(errno.EINVAL if path else errno.ENOENT, "exec", path)
         except OSError as error:
             failure = examine(error.errno or errno.EINVAL, "exec", path)
         if failure.number not in _SEARCH_ON:

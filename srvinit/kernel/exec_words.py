@@ -56,7 +56,8 @@ def _explain_missing(failed: Failed, argv0: str) -> str:
     if failed.mode & _FORMAT == _SYMLINK:
         return f"{path}: a symbolic link to nothing"
     if not failed.mode:
-        return f"{path}: no such file" if "/" in argv0 else f"{argv0}: not found in PATH"
+        named = argv0 or "the empty command"
+        return f"{path}: no such file" if "/" in argv0 else f"{named}: not found in PATH"
     interpreter = _interpreter(failed.head)
     if interpreter.endswith("\r"):
         return (

@@ -214,10 +214,11 @@ def _run_callable(
     environ = environment.for_worker(launch, slot, generation, notify_path, fds)
     os.environb.clear()
     os.environb.update(environ)
-    signals.restore_for_callable(ignore_sigint=launch.ignore_sigint)
-    signals.restore_mask(launch.mask)
     try:
+        signals.restore_for_callable(ignore_sigint=launch.ignore_sigint)
+        signals.restore_mask(launch.mask)  # a SIGINT that waits is raised here, not in func
         func(slot, generation)
+        _wait_for_threads()
         status = 0
     except SystemExit as leaving:
         status = _status_of(leaving.code)
@@ -226,7 +227,6 @@ def _run_callable(
     except BaseException:  # noqa: BLE001  nothing may return into the parent's stack
         sys.excepthook(*sys.exc_info())
         status = 1
-    _wait_for_threads()
     _flush()
     return status
 

@@ -47,8 +47,8 @@ class Terminal:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.own_pgid = posix.getpgrp()
-        self.is_session_leader = posix.getsid(0) == posix.getpid()
-        self._session = posix.getsid(0)
+        self._session = posix.getsid(0)  # 0 if its leader is out of sight
+        self.is_session_leader = self._session == posix.getpid()
         self._lent_to = self.own_pgid
         self._settings: list[Any] | None = None
 
@@ -90,6 +90,10 @@ class Terminal:
     def is_lent_to(self, pgid: int) -> bool:
         """Say whether this worker's group is in the foreground: keys reach the worker."""
         return self.foreground() == pgid
+
+    def can_lend(self) -> bool:
+        """Say whether the foreground is srvinit's to give: no shell has it, or it is lent out."""
+        return self.is_session_leader or self.foreground() in {self.own_pgid, self._lent_to}
 
     def hung_up(self) -> bool:
         """Say whether the terminal has gone away: the window closed, the connection lost."""
@@ -133,13 +137,16 @@ class Terminal:
 
         It is not while a shell has us in the background, or when the group has just ended.
         """
-        if self.foreground() == pgid or (self._may_give() and self._set_foreground(pgid)):
+        if self.foreground() == pgid or (self.can_lend() and self._set_foreground(pgid)):
             self._lent_to = pgid
             return True
         return False
 
     def note_lent(self, pgid: int) -> None:
-        """Remember that a worker took the foreground itself, at its start (Launch.terminal_fd)."""
+        """Remember that a worker took the foreground itself, at its start.
+
+        It does so with Launch.terminal_fd, unasked: set that only if can_lend().
+        """
         self._lent_to = pgid
 
     def take_back(self) -> bool:
@@ -197,10 +204,6 @@ class Terminal:
         except termios.error:  # EIO: gone. EINTR cannot be: TCSANOW does not wait
             return False
         return True
-
-    def _may_give(self) -> bool:
-        """Say whether the foreground is srvinit's to give."""
-        return self.is_session_leader or self.foreground() in {self.own_pgid, self._lent_to}
 
     def _set_foreground(self, pgid: int) -> bool:
         try:

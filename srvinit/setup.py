@@ -124,9 +124,9 @@ def worker_count(options: Options) -> tuple[int, str]:
     return options.worker_count.resolve(cpus), why
 
 
-def check_descriptors(options: Options, count: int, listeners: int) -> None:
+def check_descriptors(options: Options, count: int) -> None:
     """Refuse a start that would run out of descriptors. Raises UsageError."""
-    needed = descriptors.needed(count, listeners, notify=options.worker_require == "notify")
+    needed = descriptors.needed(count, len(options.bind), notify=options.worker_require == "notify")
     limit = descriptors.limit()
     if 0 <= limit < needed:
         fault = (

@@ -20,6 +20,7 @@ from srvinit.errors import KernelRefused, LifecycleError, UsageError
 from srvinit.kernel import reap, signals, sockets, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
+from srvinit.orphans import Orphans
 from srvinit.setup import check_descriptors, worker_count
 from srvinit.watch import Running, Watch
 
@@ -48,12 +49,10 @@ class Supervisor:
         self._setup = setup
         self._options = setup.options
         self._began_at = time.monotonic()
-        self._is_init = posix.getpid() == 1
-        self._is_subreaper = False
+        self._orphans = Orphans()
         self._watch = Watch(log)
         self._listeners: list[Listener] = []
         self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
-        self._swept_with = ""
         self._faults = 0
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
             actions.Spawn: self._spawn,
@@ -75,8 +74,30 @@ class Supervisor:
     def run(self) -> int:
         """Start the workers and live until the core says Exit; return the exit status.
 
-        Raises UsageError or KernelRefused if nothing can be started: then nothing was.
+        Raises UsageError if the settings ask for what this machine does not have.
         """
+        options = self._options
+        count, count_why = worker_count(options)
+        check_descriptors(options, count)
+        try:
+            self._open_sockets()
+        except KernelRefused as refused:
+            self._emit("socket.failed", {"address": refused.what, "error": str(refused)})
+            self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "a socket cannot be had"))
+            return STATUS_OF_OUR_FAULT
+        self._prepare(options)
+        self.pool = Pool(options, count)
+        self._introduce(count, count_why)
+        self._feed(events.Begin())
+        self.log.start()  # the first worker runs by now: this is the time for slow imports
+        self._orphans.adopt()
+        while self.status is None:
+            self._survive(self._turn)
+        if self._setup.jobs is not None:
+            self._setup.jobs.end()
+        return self.status
+
+    def _open_sockets(self) -> None:
         options = self._options
         self._listeners = sockets.open_listeners(
             options.bind,
@@ -84,28 +105,21 @@ class Supervisor:
             nodelay=options.bind_nodelay,
             inherited=self._setup.inherited,
         )
-        count, count_why = worker_count(options)
-        check_descriptors(options, count, len(self._listeners))
-        self._prepare(options)
-        self.pool = Pool(options, count)
-        self._introduce(count, count_why)
-        self._feed(events.Begin())
-        self.log.start()  # the first worker runs by now: this is the time for slow imports
-        if not self._is_init:
-            self._is_subreaper = reap.become_subreaper()
-        while self.status is None:
-            self._survive(self._turn)
-        if self._setup.jobs is not None:
-            self._setup.jobs.end()
-        return self.status
 
     def _prepare(self, options: Options) -> None:
         """Make ready what the settings ask for, before any worker is started under them."""
         self._launch = self._setup.launch(options, self._listeners)
-        if options.worker_require == "listen":
-            from srvinit.kernel.readiness import ListenProbe
+        self._require = options.worker_require
+        if self._require == "listen":
+            from srvinit.kernel.readiness import ListenProbe, why_hidden
 
-            self._watch.probe = ListenProbe(listener.inode for listener in self._listeners)
+            why = why_hidden()
+            if why is None:
+                self._watch.probe = ListenProbe(listener.inode for listener in self._listeners)
+            else:
+                # Serving with a weaker gate beats not serving, as long as it is said.
+                self._emit("readiness.hidden", {"why": why})
+                self._require = "online"
 
     def _introduce(self, count: int, count_why: str) -> None:
         """Say who is here, with what."""
@@ -115,7 +129,7 @@ class Supervisor:
         said = {
             "version": __version__,
             "pid": posix.getpid(),
-            "is_init": self._is_init,
+            "is_init": self._orphans.is_init,
             "workers": count,
             "count_why": count_why,
             "require": options.worker_require,
@@ -226,15 +240,15 @@ class Supervisor:
             self._feed(self._watch.exit_of(ended.pid, ended.status, self._launch.argv[0]))
         if self._setup.jobs is not None:
             self._setup.jobs.judge_stops(self._watch.running)
-        if self._swept_with and self.status is None:
-            self._sweep_on()
+        if self.status is None and self._orphans.is_sweeping() and self._orphans.are_gone():
+            self._feed(events.OrphansGone())
 
     # --- orders become system calls --------------------------------------------------------------
 
     def _spawn(self, order: actions.Spawn) -> events.Event:
         notify = None
         try:
-            if self._options.worker_require == "notify":
+            if self._require == "notify":
                 from srvinit.kernel.notify import NotifySocket
 
                 notify = NotifySocket()
@@ -248,8 +262,7 @@ class Supervisor:
             return events.SpawnFailed(order.number, str(refused))
         if self._setup.jobs is not None:
             self._setup.jobs.note_start(child.pid)
-        require = self._options.worker_require
-        self._watch.add(Running(child.pid, child.exec_fd, require, notify))
+        self._watch.add(Running(child.pid, child.exec_fd, self._require, notify))
         return events.Spawned(order.number, child.pid)
 
     def _signal(self, order: actions.Signal) -> None:
@@ -311,29 +324,10 @@ class Supervisor:
             listener.restore_backlog()
 
     def _sweep(self, order: actions.Sweep) -> events.Event | None:
-        """Signal every orphan: as PID 1 all there is, as a subreaper what was adopted."""
-        if not reap.has_children():
+        if self._orphans.sweep(order.name):
             return events.OrphansGone()
-        self._swept_with = order.name
         self._emit("shutdown.sweeping", {"signal": order.name})
-        if self._is_init:
-            signals.kill_everything(order.name)
-            signals.kill_everything("CONT")
-        else:
-            self._swept: set[int] = set()
-            self._sweep_on()
         return None
-
-    def _sweep_on(self) -> None:
-        """Signal those adopted since, and tell the core when nobody is left."""
-        if not reap.has_children():
-            self._swept_with = ""
-            self._feed(events.OrphansGone())
-        elif self._is_subreaper:
-            for pid in set(reap.children_of_self().pids) - self._swept:
-                self._swept.add(pid)
-                signals.send(pid, self._swept_with)
-                signals.send(pid, "CONT")
 
     def _tell_manager(self, order: actions.TellManager) -> None:
         from srvinit.kernel.notify import tell_manager
@@ -386,7 +380,13 @@ def run(setup: Setup) -> int:
     from srvinit.report.log import Log
 
     log = Log(2, setup.options.log_format, setup.options.log_level)
+    status = STATUS_OF_OUR_FAULT
     try:
-        return Supervisor(setup, log).run()
+        status = Supervisor(setup, log).run()
     finally:
         log.close()
+        if status:
+            from srvinit.report import termination
+
+            termination.write(status, log.last, termination.path_from(setup.environ))
+    return status

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from srvinit.addresses import Bind
 
 FIRST_INHERITED_FD = 3  # SD_LISTEN_FDS_START: sd_listen_fds(3)
+MOST_INHERITED_DIGITS = 4  # far beyond any use; a list of a billion would be our end
 SOMAXCONN = 0x7FFFFFFF  # no limit of our own: the kernel cuts it to net.core.somaxconn
 
 
@@ -111,9 +112,8 @@ def inherited_fds(environ: Mapping[str, str]) -> list[Inherited]:
     LISTEN_PID tells a hand-over from an environment that merely leaked through a parent.
     """
     count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") != str(posix.getpid()) or not (
-        count.isascii() and count.isdigit()
-    ):
+    is_count = count.isascii() and count.isdigit() and len(count) <= MOST_INHERITED_DIGITS
+    if environ.get("LISTEN_PID") != str(posix.getpid()) or not is_count:
         return []
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     return [

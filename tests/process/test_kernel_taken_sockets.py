@@ -213,6 +213,7 @@ def test_an_abstract_socket_is_named_with_an_at(opened: Opener) -> None:
         ({"LISTEN_FDS": "1", "LISTEN_PID": "1000000"}, []),
         ({"LISTEN_FDS": "-1"}, []),
         ({"LISTEN_FDS": "x"}, []),
+        ({"LISTEN_FDS": "1000000000"}, []),
         ({}, []),
     ],
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import posix
 
+from srvinit.errors import UsageError
 from srvinit.options import Options
 from srvinit.settings import SETTINGS, Given, Setting, flatten, guess, nearest_setting
 from srvinit.values import BOOLEANS, RefusedError, boolean, path_or_none, plain, shown
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FILE_KIND, REGULAR_FILE = 0o170000, 0o100000  # inode(7): S_IFMT, S_IFREG
 LARGEST_FILE_BYTES = 65_536  # PID 1 reads it while nothing else is done
+LINE_WORK_BYTES = 4 * LARGEST_FILE_BYTES  # parsed to find lines; beyond it they are left out
 USAGE = "srvinit [options] -- COMMAND [ARG...]"
 
 # Given to workers by srvinit itself; a srvinit that is somebody's worker finds them.
@@ -59,12 +61,18 @@ class Sources:
 
     def load(self) -> Options:
         """Read every source. Raises UsageError with the faults of all of them."""
+        try:
+            return self._load(with_lines=False)
+        except UsageError:  # only a fault is worth the second pass that finds line numbers
+            return self._load(with_lines=True)
+
+    def _load(self, *, with_lines: bool) -> Options:
         faults = list(self._arguments.faults)
         arguments = dict(self._arguments.given)
         environment = read_environment(self._environ, faults)
         configs = [source.pop(CONFIG.name, None) for source in (arguments, environment)]
         config = configs[0] or configs[1]
-        file = read_file(config, faults) if config else {}
+        file = read_file(config, faults, with_lines=with_lines) if config else {}
         given = file | environment | arguments
         for source in (file, environment):
             for name, value in source.items():
@@ -232,7 +240,7 @@ def _is_from_kubernetes(name: str, text: str) -> bool:
 # --- the file ----------------------------------------------------------------------------------
 
 
-def read_file(config: Given, faults: list[str]) -> dict[str, Given]:
+def read_file(config: Given, faults: list[str], *, with_lines: bool) -> dict[str, Given]:
     """Return what a TOML file sets. `config` is its path and who named it."""
     try:
         path = path_or_none(config.value)
@@ -247,10 +255,12 @@ def read_file(config: Given, faults: list[str]) -> dict[str, Given]:
         line = wrong.object[: wrong.start].count(b"\n") + 1
         faults.append(f"{plain(str(config.value))}:{line}: not UTF-8; expected TOML")
         return {}
-    return parse_file(plain(str(config.value)), text, faults)
+    return parse_file(plain(str(config.value)), text, faults, with_lines=with_lines)
 
 
-def parse_file(path: str, text: str, faults: list[str]) -> dict[str, Given]:
+def parse_file(
+    path: str, text: str, faults: list[str], *, with_lines: bool = True
+) -> dict[str, Given]:
     """Return what the TOML `text` of the file `path` sets."""
     import tomllib
 
@@ -265,11 +275,11 @@ def parse_file(path: str, text: str, faults: list[str]) -> dict[str, Given]:
     except RecursionError:  # brackets nested a thousand deep
         faults.append(f"{path}:1: nested too deeply; expected TOML")
         return {}
-    lines = line_numbers(text)
+    lines = line_numbers(text) if with_lines else {}
 
     def where(key: str) -> str:
-        line = lines.get(key) or lines.get(key.partition(".")[0], 1)
-        return f"{path}:{line}: {plain(key)}"
+        line = lines.get(key) or lines.get(key.partition(".")[0])
+        return f"{path}:{line}: {plain(key)}" if line else f"{path}: {plain(key)}"
 
     return flatten(table, where, faults)
 
@@ -278,16 +288,21 @@ def line_numbers(text: str) -> dict[str, int]:
     """Return the line on which each dotted key of a good TOML text is set.
 
     tomllib keeps no positions. A TOML text is a row of statements that end with a line, each of
-    which is TOML by itself: so lines are gathered until they parse.
+    which is TOML by itself: so lines are gathered until they parse. A very long value costs the
+    square of its lines, so the work is limited; keys after it are not in the answer.
     """
     import tomllib
 
     found: dict[str, int] = {}
     table = statement = ""
     first = 1
+    work = 0
     for number, line in enumerate(text.split("\n"), 1):
         first = first if statement else number
         statement += line + "\n"
+        work += len(statement)
+        if work > LINE_WORK_BYTES:
+            break
         try:
             keys = list(_dotted(tomllib.loads(statement)))
         except tomllib.TOMLDecodeError:

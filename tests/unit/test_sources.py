@@ -203,7 +203,7 @@ def test_the_command_line_goes_over_the_environment_over_the_file(tmp_path: Path
     assert options.sources == {
         "recycle.timeout": "--recycle-timeout",
         "recycle.settle": "SRVINIT_RECYCLE_SETTLE",
-        "recycle.retries": f"{path}:4: recycle.retries",
+        "recycle.retries": f"{path}: recycle.retries",
     }
 
 
@@ -387,6 +387,15 @@ def test_keys_inside_long_texts_are_no_keys() -> None:
     text = 'a = """\n[recycle]\nx = 1\n"""\n[recycle]\nx = 2\n[[list]]\ny = 1\n'
 
     assert line_numbers(text) == {"a": 1, "recycle": 5, "recycle.x": 6, "list": 7, "list.y": 8}
+
+
+def test_a_value_of_very_many_lines_costs_line_numbers_not_time() -> None:
+    """PID 1 reads the file; nothing it holds may keep PID 1 for seconds."""
+    faults: list[str] = []
+
+    parse_file("srvinit.toml", "foo = [\n" + "1,\n" * 15_000 + "]\nbar = 1\n", faults)
+
+    assert faults == [f"srvinit.toml: {key}: unknown setting" for key in ("foo", "bar")]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import posix
 import time
 
+from srvinit import words
 from srvinit.errors import KernelRefused, LifecycleError, UsageError
 from srvinit.kernel import reap, signals, sockets, spawn
 from srvinit.lifecycle import actions, events
@@ -89,8 +90,9 @@ class Supervisor:
         self.pool = Pool(options, count)
         self._introduce(count, count_why)
         self._feed(events.Begin())
-        self.log.start()  # the first worker runs by now: this is the time for slow imports
+        # The workers run by now: this is the time for slow imports, the quicker one first.
         self._orphans.adopt()
+        self.log.start()
         while self.status is None:
             self._survive(self._turn)
         if self._setup.jobs is not None:
@@ -232,7 +234,8 @@ class Supervisor:
         while self.status is None and (ended := reap.peek()) is not None:
             if ended.pid not in self._watch.running:
                 reap.reap(ended.pid)
-                self._emit("orphan.reaped", {"pid": ended.pid, "status": ended.status})
+                code = words.exit_code(ended.status)
+                self._emit("orphan.reaped", {"pid": ended.pid, "status": code})
                 continue
             self._take_signals(signals.drain())
             for event in self._watch.last_words(ended.pid):

@@ -12,12 +12,12 @@ import sys
 from srvinit import __version__, setup, supervisor
 from srvinit.errors import KernelRefused, UsageError
 from srvinit.options import GROUPS
-from srvinit.settings import SETTINGS
-from srvinit.sources import EXTRA, USAGE, Sources
+from srvinit.settings.sources import EXTRA, USAGE, Sources
+from srvinit.settings.table import SETTINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvinit.settings import Setting
+    from srvinit.settings.table import Setting
 
 USAGE_STATUS = 2
 REFUSED_STATUS = 1
@@ -37,7 +37,6 @@ def main(argv: list[str], mask: set[int]) -> int:
     if sources.asks_for == "version":
         return say(OUT, f"srvinit {__version__}\n")
     try:
-        setup.take_over_process()
         options = sources.load()
         run = setup.for_command(
             options, reload=sources.load, mask=mask, command=sources.command, environ=environ

@@ -9,12 +9,12 @@ imported: all of this runs before the first worker's exec.
 
 from __future__ import annotations
 
-from srvinit.addresses import Bind, bind_address
-from srvinit.consistency import contradictions, time_left_to_stop
 from srvinit.errors import UsageError
-from srvinit.meanings import DEFAULT_MEANINGS, MEANINGS, SIGNAL_NAMES, meaning, stop_signal
 from srvinit.record import Record
-from srvinit.settings import (
+from srvinit.settings.addresses import Bind, bind_address
+from srvinit.settings.consistency import contradictions, time_left_to_stop
+from srvinit.settings.meanings import DEFAULT_MEANINGS, MEANINGS, SIGNAL_NAMES, meaning, stop_signal
+from srvinit.settings.table import (
     SETTINGS,
     Given,
     Setting,
@@ -27,7 +27,7 @@ from srvinit.settings import (
     repeatable,
     setting,
 )
-from srvinit.values import (
+from srvinit.settings.values import (
     Count,
     Portion,
     boolean,

@@ -81,12 +81,6 @@ def is_single(options: Options) -> bool:
     return not options.worker_count.is_auto and options.worker_count.resolve(1) == 1
 
 
-def take_over_process() -> None:
-    """Make this process fit to be srvinit: before it opens anything."""
-    descriptors.fill_standard()
-    descriptors.mark_close_on_exec()
-
-
 def for_command(
     options: Options,
     *,
@@ -95,7 +89,12 @@ def for_command(
     command: list[str],
     environ: Mapping[str, str],
 ) -> Setup:
-    """Make the setup of `srvinit [options] -- COMMAND`."""
+    """Make this process fit to be srvinit, and the setup of `srvinit [options] -- COMMAND`.
+
+    Before anything is opened that stays open: it could get the number of a closed stdin.
+    """
+    descriptors.fill_standard()
+    descriptors.mark_close_on_exec()
     setup = Setup(
         options,
         reload=reload,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from srvinit.addresses import Bind
+    from srvinit.settings.addresses import Bind
 
     T = TypeVar("T")
 

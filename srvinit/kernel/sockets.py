@@ -40,7 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from srvinit.addresses import Bind
+    from srvinit.settings.addresses import Bind
 
 FIRST_INHERITED_FD = 3  # SD_LISTEN_FDS_START: sd_listen_fds(3)
 MOST_INHERITED_DIGITS = 4  # far beyond any use; a list of a billion would be our end

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from srvinit.addresses import bind_address
+from srvinit.settings.addresses import bind_address
 from srvinit.errors import KernelRefused
 from srvinit.kernel import sockets
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 OPEN = """
-from srvinit.addresses import bind_address
+from srvinit.settings.addresses import bind_address
 from srvinit.errors import KernelRefused
 from srvinit.kernel import sockets
 def opened(text):

@@ -28,7 +28,7 @@ from listening import (
     refusal,
 )
 
-from srvinit.addresses import bind_address
+from srvinit.settings.addresses import bind_address
 from srvinit.errors import KernelRefused
 from srvinit.kernel import sockets
 

@@ -11,23 +11,23 @@ import pytest
 
 import srvinit
 from srvinit.cli import environment, help_text, main, say
-from srvinit.settings import SETTINGS
+from srvinit.settings.table import SETTINGS
 
 PACKAGE = Path(srvinit.__file__).parent
 
 # This room's part of the way from a command line to the first worker's exec.
 ON_THE_WAY = [
     "__main__",
-    "addresses",
+    "settings/addresses",
     "cli",
-    "consistency",
+    "settings/consistency",
     "errors",
-    "meanings",
+    "settings/meanings",
     "options",
     "record",
-    "settings",
-    "sources",
-    "values",
+    "settings/table",
+    "settings/sources",
+    "settings/values",
 ]
 
 # Built into the interpreter, or without a line of Python: DESIGN, the first fifteen milliseconds.

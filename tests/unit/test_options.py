@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srvinit.addresses import Bind, bind_address
 from srvinit.errors import UsageError
-from srvinit.meanings import DEFAULT_MEANINGS, SIGNAL_NAMES, meaning, signal_name
 from srvinit.options import GROUPS, SETTINGS, Count, Given, Options, Portion
-from srvinit.settings import flatten
-from srvinit.values import (
+from srvinit.settings.addresses import Bind, bind_address
+from srvinit.settings.meanings import DEFAULT_MEANINGS, SIGNAL_NAMES, meaning, signal_name
+from srvinit.settings.table import flatten
+from srvinit.settings.values import (
     YEAR_S,
     RefusedError,
     count,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from srvinit.errors import UsageError
 from srvinit.options import SETTINGS, Options
-from srvinit.sources import (
+from srvinit.settings.sources import (
     LARGEST_FILE_BYTES,
     Arguments,
     Sources,

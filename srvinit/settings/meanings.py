@@ -6,7 +6,7 @@ knows others for some (CLD, POLL, IOT, RTMAX-n), which are read and turned into 
 
 from __future__ import annotations
 
-from srvinit.values import RefusedError, is_digits, listed, nearest, pair
+from srvinit.settings.values import RefusedError, is_digits, listed, nearest, pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

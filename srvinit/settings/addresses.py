@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 
 from srvinit.record import Record
-from srvinit.values import RefusedError, is_digits
+from srvinit.settings.values import RefusedError, is_digits
 
 LONGEST_PATH_BYTES = 107  # unix(7): sun_path, less its closing NUL
 FIRST_FREE_FD = 3  # 0, 1 and 2 are the standard streams

@@ -7,16 +7,16 @@ Sources hand over `Given` values; every fault names the source, the value and wh
 
 from __future__ import annotations
 
-from srvinit.meanings import DEFAULT_MEANINGS
 from srvinit.record import Record
-from srvinit.values import DURATION_READERS, RefusedError, boolean, nearest, plain, shown
+from srvinit.settings.meanings import DEFAULT_MEANINGS
+from srvinit.settings.values import DURATION_READERS, RefusedError, boolean, nearest, plain, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar
 
-    from srvinit.addresses import Bind
+    from srvinit.settings.addresses import Bind
 
     T = TypeVar("T")
     E = TypeVar("E")

@@ -6,7 +6,7 @@ A grace period is spent in a fixed order: `shutdown.delay`, then `shutdown.timeo
 
 from __future__ import annotations
 
-from srvinit.values import duration_text
+from srvinit.settings.values import duration_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

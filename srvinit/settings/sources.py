@@ -14,8 +14,8 @@ import posix
 
 from srvinit.errors import UsageError
 from srvinit.options import Options
-from srvinit.settings import SETTINGS, Given, Setting, flatten, guess, nearest_setting
-from srvinit.values import BOOLEANS, RefusedError, boolean, path_or_none, plain, shown
+from srvinit.settings.table import SETTINGS, Given, Setting, flatten, guess, nearest_setting
+from srvinit.settings.values import BOOLEANS, RefusedError, boolean, path_or_none, plain, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

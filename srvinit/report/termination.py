@@ -25,12 +25,12 @@ MESSAGE_BYTES = 4096
 LONGEST_SENTENCE = 1000
 
 
-def path_from(environ: Mapping[str, str]) -> str:
+def path_from(environ: Mapping[bytes, bytes]) -> bytes | str:
     """Name the file of this container."""
-    return environ.get("TERMINATION_MESSAGE_PATH") or PATH
+    return environ.get(b"TERMINATION_MESSAGE_PATH") or PATH
 
 
-def write(status: int, sentences: Sequence[str], path: str = PATH) -> bool:
+def write(status: int, sentences: Sequence[str], path: bytes | str = PATH) -> bool:
     """Write the last of `sentences` as text if srvinit exits with other than 0; tell whether.
 
     Never raises: a message that cannot be written is no reason to change how srvinit ends.

@@ -78,6 +78,7 @@ def test_a_full_device_is_no_reason_to_fail() -> None:
 
 
 def test_the_path_may_be_told_by_the_pod() -> None:
+    """In bytes, as the environment is before anybody decodes it."""
     assert termination.path_from({}) == "/dev/termination-log"
-    assert termination.path_from({"TERMINATION_MESSAGE_PATH": "/tmp/x"}) == "/tmp/x"  # noqa: S108
-    assert termination.path_from({"TERMINATION_MESSAGE_PATH": ""}) == "/dev/termination-log"
+    assert termination.path_from({b"TERMINATION_MESSAGE_PATH": b"/srv/why"}) == b"/srv/why"
+    assert termination.path_from({b"TERMINATION_MESSAGE_PATH": b""}) == "/dev/termination-log"

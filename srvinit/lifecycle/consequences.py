@@ -10,7 +10,7 @@ from srvinit import words
 from srvinit.lifecycle import ending
 from srvinit.lifecycle.actions import Log
 from srvinit.lifecycle.events import SpawnFailed
-from srvinit.lifecycle.worker import GONE, PROVEN, READY, SERVING_STATES, SETTLED, STARTING
+from srvinit.lifecycle.worker import GONE, KILLING, PROVEN, READY, SERVING_STATES, SETTLED, STARTING
 from srvinit.record import Record
 
 TYPE_CHECKING = False
@@ -64,6 +64,8 @@ def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
             pool.settled[slot.index] = slot
     elif worker.state == PROVEN:
         pool.failures_in_row = 0
+    elif worker.state == KILLING and pool.phase != ending.SERVING:
+        pool.end.was_forced |= worker.asked_in not in {None, STARTING}
     elif worker.state == GONE:
         return _part(pool, worker, event, before, now)
     return []
@@ -72,6 +74,7 @@ def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
 def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> list[Action]:
     """Forget a worker that is gone, and say what comes next in its slot."""
     pool.workers.pop(worker.pid, None)
+    pool.aged.pop(worker.number, None)
     pool.live_here -= worker.slot < pool.count
     pool.stale_live -= worker.is_stale
     slot = pool.slots[worker.slot]
@@ -87,7 +90,7 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     following = ""
     orders: list[Action] = []
     if pool.phase != ending.SERVING:
-        ending.note_exit(pool, worker, parting.status(), before)
+        pool.end.statuses.append(parting.status())
     elif worker.asked_in is None:
         following, orders = _follow(pool, parting, now)
     code = words.exit_code(ended.status)

@@ -96,7 +96,7 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
     pool.recycle = None
     by = now + pool.options.recycle_timeout
     for slot in pool.slots:
-        if slot.successor is not None:
+        if slot.successor is not None and may_retire(pool, slot.successor):
             orders += pool.retire(slot.successor, by, "the recycle was given up", now)
     return orders
 
@@ -127,12 +127,19 @@ def retire_surplus(pool: Pool, now: float) -> list[Action] | None:
 
 
 def retire_replaced(pool: Pool, now: float) -> list[Action] | None:
-    """Retire each stale worker whose successor counts as ready."""
+    """Retire each stale worker whose successor counts as ready.
+
+    After a recycle that was given up nobody is stale: then the successor goes, when it may.
+    """
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
     for slot in list(pool.settled.values()):
         old, new = slot.holder, slot.successor
-        if old is not None and new is not None and may_retire(pool, old):
+        if old is None or new is None or not may_retire(pool, old if old.is_stale else new):
+            continue
+        if not old.is_stale:
+            orders += pool.retire(new, by, "the recycle was given up", now)
+        else:
             if pool.recycle is not None:
                 pool.recycle.replaced += 1
             orders += pool.retire(old, by, f"worker {new.pid} of generation {new.generation} "
@@ -196,7 +203,7 @@ def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
         pool.is_recycle_queued = False
         pool.is_reading = True
         return [ReadConfig()]
-    aged = [worker for worker in pool.aged if worker.state == PROVEN]
+    aged = [worker for worker in pool.aged.values() if worker.state == PROVEN]
     pool.aged.clear()
     if aged:
         return begin_recycle(pool, "worker.max_age", now, only=aged)

@@ -10,7 +10,7 @@ The budget is fixed when the first request to stop arrives; whatever happens lat
 from __future__ import annotations
 
 from srvinit.lifecycle.actions import CloseSockets, Exit, Log, Sweep, TellManager, WatchQueue
-from srvinit.lifecycle.worker import KILLING, SERVING_STATES, STARTING
+from srvinit.lifecycle.worker import SERVING_STATES, STARTING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,13 +233,6 @@ def _sweep(pool: Pool, now: float) -> list[Action]:
 def orphans_gone(pool: Pool, _event: Event, _now: float) -> list[Action]:
     """End, now that srvinit has no child left."""
     return _finish(pool) if pool.phase == SWEEPING and not pool.workers else []
-
-
-def note_exit(pool: Pool, worker: Worker, status: int, before: str) -> None:
-    """Remember what a worker's end means for srvinit's own exit status."""
-    pool.end.statuses.append(status)
-    if before == KILLING and worker.asked_in not in {None, STARTING}:
-        pool.end.was_forced = True
 
 
 def _finish(pool: Pool) -> list[Action]:

@@ -82,7 +82,7 @@ class Pool:
         self.recycle: convergence.Recycle | None = None
         self.is_recycle_queued = False  # SIGHUP came during a recycle: one more pass after it
         self.is_reading = False  # ReadConfig is not answered: the recycle it is for begins then
-        self.aged: list[Worker] = []  # grown old; recycled when no recycle is under way
+        self.aged: dict[int, Worker] = {}  # grown old, by number; they wait for their recycle
         self.failures_in_row = 0
         self.has_run = False  # some worker got past its exec
         self.was_all_ready = False
@@ -156,7 +156,7 @@ class Pool:
         if after != before:
             orders += consequences.moved(self, worker, event, before, now)
         elif after == PROVEN and type(event) is Overdue:
-            self.aged.append(worker)
+            self.aged[worker.number] = worker
         return orders
 
     def _fire(self, now: float) -> list[Action]:
@@ -259,6 +259,8 @@ class Pool:
             if slot.holder is None:
                 self.held -= slot.index < self.count
                 self.surplus.pop(slot.index, None)
+            elif slot.holder.is_stale:
+                heappush(self.stale, slot.index)
 
     def kill_all(self, why: str, now: float) -> list[Action]:
         """Send SIGKILL to every worker's group."""

@@ -1,0 +1,335 @@
+"""Thousands of worker lives in virtual time: seeded, checked after every step, replayable.
+
+    python -m tests.model.simulator                  runs seeds for ten seconds
+    python -m tests.model.simulator --seed 4711      runs one, and prints its events as a unit test
+
+A seed draws settings, a mood (how the processes of this run live), and what comes from outside:
+signals, new and faulty settings, crashes, suspensions. Half the runs end in a calm, in which all
+new processes are healthy: then the pool must come to rest at what is wanted. All end in a TERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from oracle import Oracle  # noqa: E402
+from simulated import ABORTED, KILLED, TERMINATED, Behaviour, World  # noqa: E402
+
+from srvinit.lifecycle import events  # noqa: E402
+from srvinit.options import Options  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from srvinit.lifecycle.actions import Action, Spawn
+    from srvinit.lifecycle.events import Event
+
+
+class Broken(AssertionError):
+    """A promise did not hold, or the core came to an end it must not come to."""
+
+
+# --- what is drawn ---------------------------------------------------------------------------------
+
+KINDS: dict[str, Callable[[Random], Behaviour]] = {
+    "quick": lambda r: Behaviour(ready_after=r.choice((0.0, 0.01, 0.05))),
+    "slow": lambda r: Behaviour(ready_after=r.uniform(0.5, 3.0), stops_after=r.uniform(0, 4)),
+    "never ready": lambda r: Behaviour(ready_after=None, stops_after=r.choice((None, 0.1))),
+    "stubborn": lambda _: Behaviour(stops_after=None),
+    "lingering": lambda r: Behaviour(stops_after=r.choice((2.0, 5.0, r.uniform(1, 12)))),
+    "crashing at start": lambda r: Behaviour(
+        ready_after=r.choice((None, 0.0)), ends_after=r.uniform(0.001, 0.3), ends_with=1 << 8
+    ),
+    "crashing later": lambda r: Behaviour(
+        ends_after=r.uniform(0.1, 20), ends_with=r.choice((KILLED, TERMINATED, 11, 3 << 8))
+    ),
+    "max-requests": lambda r: Behaviour(ends_after=r.uniform(0.02, 15)),
+    "ending at once": lambda r: Behaviour(ready_after=0.0, ends_after=r.choice((0.0, 0.002))),
+    "forking": lambda r: Behaviour(orphans=r.randint(1, 3), ends_after=r.uniform(1, 9)),
+    "exec fails": lambda r: Behaviour(exec_status=r.choice((126, 127))),
+    "fork fails": lambda _: Behaviour(fails_to_spawn=True),
+    "unkillable": lambda r: Behaviour(stops_after=None, killed_after=r.choice((None, 0.5, 3.0))),
+    "hanging": lambda r: Behaviour(
+        pings_every=0.5, hangs_after=r.uniform(0.5, 9), aborts=r.random() < 0.5, stops_after=None
+    ),
+    "pinging": lambda r: Behaviour(pings_every=r.choice((0.3, 0.9)), repeats_ready=True),
+}
+HEALTHY = ("quick", "pinging")
+COUNTS = (1, 1, 2, 2, 3, 4, 6)
+SIGNALS = ("HUP", "HUP", "HUP", "TTIN", "TTOU", "USR1", "WINCH", "TSTP", "CONT", "QUIT", "PIPE")
+MOODS = (
+    (*HEALTHY, "lingering", "slow"),
+    (*HEALTHY, "crashing at start", "crashing later"),
+    (*HEALTHY, "stubborn", "hanging", "unkillable"),
+    (*HEALTHY, *HEALTHY, "exec fails", "fork fails", "never ready"),
+    (*HEALTHY, "max-requests", "ending at once", "forking"),
+    ("crashing at start", "ending at once", "fork fails", "quick"),
+    tuple(KINDS),
+)
+
+
+def draw_options(r: Random) -> dict[str, Any]:
+    """Draw settings. Zero is drawn often: it is where instants fall together."""
+    drawn: dict[str, Any] = {
+        "worker_timeout": r.choice((0.5, 2, 10)),
+        "recycle_timeout": r.choice((0, 1, 2, 5)),
+        "recycle_max_surge": r.choice((0, 1, 1, 2, "50%", "100%")),
+        "recycle_max_unavailable": r.choice((1, 1, 2, "25%", "50%")),
+        "recycle_settle": r.choice((0, 0.2, 1, 3)),
+        "recycle_retries": r.choice((1, 2, 3)),
+        "restart_delay": r.choice((0, 0.1, 1, 5)),
+        "restart_policy": r.choice(("always",) * 8 + ("on-failure", "never")),
+        "restart_limit": r.choice((0, 0, 3, 10)),
+        "restart_reset": r.choice((0, 1, 10)),
+        "shutdown_timeout": r.choice((0, 1, 2, 8)),
+        "shutdown_delay": r.choice((0, 0, 1, 5)),
+        "shutdown_margin": r.choice((0, 0.5, 1)),
+    }
+    if drawn["recycle_max_surge"] not in {0, "50%"} and r.random() < 0.7:
+        drawn["recycle_max_unavailable"] = 0
+    if r.random() < 0.5:
+        drawn["bind"] = [":8099"]
+    if r.random() < 0.4:
+        drawn |= {"worker_require": "notify", "worker_watchdog": r.choice((1, 2))}
+    if r.random() < 0.2:
+        drawn["worker_max_age"] = r.choice((3, 12))
+    if r.random() < 0.1:
+        drawn["signal"] = ["USR1=USR2", "QUIT=ignore"]
+    return drawn
+
+
+def made(drawn: dict[str, Any]) -> Options:
+    """Make options that remember what they were made of, for the unit test to paste."""
+    options = Options(**drawn)
+    options.drawn = drawn  # type: ignore[attr-defined]
+    return options
+
+
+# --- one run ---------------------------------------------------------------------------------------
+
+
+class Run:
+    """One seed's run: a world, its oracle, and what comes from outside."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = r = Random(seed)
+        self.drawn = draw_options(r)
+        self.count = r.choice(COUNTS)
+        self.mood = r.choice(MOODS)
+        self.world = world = World(made(self.drawn), self.count, self._choose)
+        world.keeps_history = False
+        world.next_config = self._next_config
+        world.exit_seen_after = r.choice((0.0, 0.0, 0.003))
+        world.queue_empty_after = r.choice((0.0, 0.5, None))
+        world.orphans_end_after = {
+            "TERM": r.choice((0.0, 0.01, 2.0, None)),
+            "KILL": r.choice((0.0, 0.0, None)),
+        }
+        self.oracle = Oracle(world)
+        self.seen: list[tuple[float, Event]] = []
+
+    def _choose(self, _world: World, _order: Spawn) -> Behaviour:
+        return KINDS[self.random.choice(self.mood)](self.random)
+
+    def _next_config(self) -> Event:
+        r = self.random
+        if r.random() < 0.2:
+            return events.ConfigRejected(["recycle.tiemout: unknown setting"])
+        if r.random() < 0.5:
+            bind = {"bind": self.drawn["bind"]} if "bind" in self.drawn else {}
+            self.drawn = {key: value for key, value in draw_options(r).items() if key != "bind"}
+            self.drawn |= bind
+        if r.random() < 0.3:
+            self.count = r.choice(COUNTS)
+        return events.ConfigRead(made(self.drawn), self.count)
+
+    def record(self) -> None:
+        """Keep all events, to print them as a test."""
+        handle = self.world.pool.handle
+
+        def remember(event: Event, now: float) -> list[Action]:
+            self.seen.append((now, event))
+            return handle(event, now)
+
+        self.world.pool.handle = remember  # type: ignore[method-assign]
+
+    def live(self) -> None:
+        """Live through it all. Raises Broken."""
+        r, world = self.random, self.world
+        world.begin()
+        self._check()
+        for _ in range(r.randint(2, 14)):
+            self._pass(r.choice((0.0, 0.01, 0.3, 1.0, 3.0, r.uniform(0, 12))))
+            if world.exit is not None:
+                return
+            self._disturb()
+            self._check()
+        if r.random() < 0.5:
+            self._calm()
+        self._end()
+
+    def _pass(self, seconds: float) -> None:
+        world, broken = self.world, self.oracle.broken
+        until = world.now + seconds
+        while world.exit is None and world.step(until):
+            if broken:
+                self._check()
+
+    def _check(self) -> None:
+        if self.oracle.broken:
+            raise Broken(str(self.oracle.broken))
+
+    def _disturb(self) -> None:
+        r, world = self.random, self.world
+        dice = r.random()
+        pids = world.pids()
+        if dice < 0.55:
+            world.signal(r.choice(SIGNALS))
+        elif dice < 0.7 and pids:
+            for pid in r.sample(pids, r.randint(1, len(pids))):
+                world.kill(pid)
+        elif dice < 0.75 and pids:
+            world.stop(r.choice(pids))
+        elif dice < 0.8:
+            world.suspend(r.choice((0.5, 3.0, 30.0)))
+        elif dice < 0.85:
+            for _ in range(r.randint(2, 9)):
+                world.signal("HUP")
+        elif dice < 0.9:
+            self.mood = r.choice(MOODS)
+        elif dice < 0.95 and pids:
+            world.feed(events.Announced(r.choice(pids), "working"))
+        else:
+            world.signal("INT" if r.random() < 0.2 else "WINCH", worker_has_terminal=True)
+
+    def _calm(self) -> None:
+        """Only healthy processes from now on: what is wanted must come to be."""
+        self.mood = HEALTHY
+        world, pool = self.world, self.world.pool
+        healthy = Behaviour(pings_every=0.3)
+        for process in world.processes.values():
+            if process.behaviour.ready_after is None or process.behaviour.killed_after is None:
+                process.behaviour.killed_after = 0.0
+                world.kill(process.pid)
+            elif process.behaviour.pings_every is None or process.behaviour.hangs_after is not None:
+                world.kill(process.pid)
+            process.behaviour.stops_after = healthy.stops_after
+        self._pass(200.0)
+        if pool.phase != "serving" or pool.options.worker_max_age:
+            return
+        slots = pool.slots[: pool.count]
+        if "never" in {pool.options.restart_policy} or any(slot.is_complete for slot in slots):
+            return
+        at_rest = {
+            "ready": pool.ready == pool.count,
+            "live": pool.live == pool.count,
+            "held": all(slot.holder is not None and slot.successor is None for slot in slots),
+            "no recycle": pool.recycle is None and not pool.is_recycle_queued,
+            "one generation": not any(w.is_stale for w in pool.everyone()),
+            "no surplus": not pool.surplus and not pool.settled,
+            "told": "READY=1" in world.told,
+        }
+        if not all(at_rest.values()):
+            raise Broken(f"no rest in calm: {at_rest} {list(pool.everyone())}")
+
+    def _end(self) -> None:
+        r, world = self.random, self.world
+        if world.exit is None:
+            world.signal(r.choice(("TERM", "TERM", "INT")), by_terminal=r.random() < 0.5)
+            self._check()
+        for _ in range(r.randint(0, 5)):
+            self._pass(r.choice((0.0, 0.2, 1.1, 3.0)))
+            if world.exit is None:
+                name = r.choice(("TERM", "HUP", "TTIN", "TTOU", "USR1", "INT", "INT"))
+                world.signal(name, by_terminal=r.random() < 0.5)
+                self._check()
+            elif r.random() < 0.3:
+                break
+        self._pass(100.0)
+        self._check()
+        if world.exit is None:
+            raise Broken(f"no end: {world.pool.phase}")
+
+
+def run(seed: int) -> Run:
+    """Run one seed. Raises Broken, or whatever the core raises."""
+    one = Run(seed)
+    one.live()
+    return one
+
+
+def run_many(seeds: Iterable[int], seconds: float) -> tuple[int, int, float]:
+    """Run seeds until the time is over; return seeds, lives and lives a second.
+
+    Raises Broken with the seed in it.
+    """
+    began = time.perf_counter()
+    ran = lives = 0
+    for seed in seeds:
+        try:
+            lives += run(seed).oracle.lives_ended
+        except Exception as error:
+            raise Broken(f"seed {seed}: {type(error).__name__}: {error}") from error
+        ran += 1
+        if time.perf_counter() - began > seconds:
+            break
+    return ran, lives, lives / (time.perf_counter() - began)
+
+
+# --- a failure as a test ---------------------------------------------------------------------------
+
+
+def as_test(seed: int, one: Run, drawn: dict[str, Any], count: int, failure: str) -> str:
+    """Write the events of a run as a unit test to paste."""
+    lines = [f"def test_seed_{seed}() -> None:", f'    """{failure}"""']
+    lines.append(f"    pool = Pool(Options(**{drawn}), {count})")
+    for now, event in one.seen:
+        shown = repr(event)
+        if isinstance(event, events.ConfigRead):
+            shown = f"ConfigRead(Options(**{event.options.drawn}), {event.count})"  # type: ignore[attr-defined]
+        lines.append(f"    pool.handle({shown}, {now!r})")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--keep-going", action="store_true", help="list the seeds that fail")
+    asked = parser.parse_args()
+    if asked.seed is not None:
+        one = Run(asked.seed)
+        drawn, count = one.drawn, one.count
+        one.record()
+        failure = "All promises held."
+        try:
+            one.live()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is printed
+            failure = f"{type(error).__name__}: {error}"
+        print(as_test(asked.seed, one, drawn, count, failure))  # noqa: T201
+        return
+    seeds = range(asked.first, sys.maxsize)
+    if asked.keep_going:
+        began = time.perf_counter()
+        for seed in seeds:
+            try:
+                run(seed)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is printed
+                print(seed, type(error).__name__, str(error)[:300])  # noqa: T201
+            if time.perf_counter() - began > asked.seconds:
+                print("last", seed)  # noqa: T201
+                return
+    ran, lives, rate = run_many(seeds, asked.seconds)
+    print(f"{ran} seeds, {lives} worker lives, {rate:.0f} lives/s")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

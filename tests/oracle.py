@@ -1,0 +1,333 @@
+"""What must hold whatever happens: DESIGN section 4's promises, checked after every step.
+
+The oracle keeps books of its own out of the events and orders that pass by, and never asks the pool
+what it could count itself; the sums that the pool keeps are held against a recount.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from srvinit.lifecycle import actions, events
+from srvinit.lifecycle.ending import DONE, SERVING
+from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulated import World
+    from srvinit.lifecycle.actions import Action
+    from srvinit.lifecycle.events import Event
+
+READY_FLOOR = "a recycle never takes ready workers below count - max_unavailable"
+LIVE_CEILING = "a recycle never takes live workers above count + max_surge"
+GIVES_UP = "a recycle whose new workers fail recycle.retries times is given up: old workers stay"
+ONE_FURTHER_PASS = "any number of SIGHUPs during a recycle causes exactly one further pass"
+ONE_REPLACEMENT = "a slot has at most one replacement under way"
+UNREAPED_ONLY = "a pid is signalled only while it is unreaped"
+ONE_STOP_SIGNAL = "each stop signal is sent once to a worker"
+NO_SPAWN = "once shutting down, nothing is spawned"
+DONE_IN_TIME = "the pool is DONE by its deadline whatever the workers do"
+LOGGED_ONCE = "every worker ever spawned is logged once as started and once as exited"
+READY_ONCE = "the manager is told READY=1 once, when all workers are ready"
+HONEST_STATUS = "the exit status is 124 only if something that had served had to be killed"
+NO_BUSY_LOOP = "after a Tick nothing is due before time passes"
+SUMS = "the pool's sums are what a recount finds"
+BOUNDED = "what the pool remembers is bounded by what it has"
+PROMISES = (
+    READY_FLOOR,
+    LIVE_CEILING,
+    GIVES_UP,
+    ONE_FURTHER_PASS,
+    ONE_REPLACEMENT,
+    UNREAPED_ONLY,
+    ONE_STOP_SIGNAL,
+    NO_SPAWN,
+    DONE_IN_TIME,
+    LOGGED_ONCE,
+    READY_ONCE,
+    HONEST_STATUS,
+    NO_BUSY_LOOP,
+    SUMS,
+    BOUNDED,
+)
+
+
+class Life:
+    """What the oracle knows of one worker."""
+
+    __slots__ = ("generation", "is_asked", "is_dying", "is_ready", "is_settled", "slot")
+
+    def __init__(self, slot: int, generation: int) -> None:
+        self.slot = slot
+        self.generation = generation
+        self.is_ready = self.is_settled = self.is_asked = self.is_dying = False
+
+
+class Oracle:
+    """Watches a world. `broken` holds what was promised and did not hold, by promise."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.pool = world.pool
+        self.broken: dict[str, list[str]] = {}
+        self.asked_for: dict[int, tuple[int, int]] = {}  # slot and generation, by number
+        self.lives: dict[int, Life] = {}  # unreaped workers, by pid
+        self.unlogged: set[int] = set()  # spawned, and not yet logged as exited
+        self.is_hup_open = False  # a SIGHUP whose recycle has not begun
+        self.failures = 0  # of new workers, in this recycle
+        self.generation = 0  # of this recycle; 0: none
+        self.done_by: float | None = None
+        self.was_forced = False
+        self.lives_ended = 0
+        self._orders: dict[type[Action], Callable[[Any], None]] = {
+            actions.Spawn: self._see_spawn,
+            actions.Signal: self._see_signal,
+            actions.KillGroup: self._see_kill,
+            actions.Reap: self._see_reap,
+            actions.Log: self._see_log,
+            actions.ReadConfig: self._see_read,
+            actions.Sweep: self._see_sweep,
+            actions.TellManager: self._see_telling,
+            actions.Exit: self._see_exit,
+        }
+        self._logs: dict[str, Callable[[dict[str, Any]], None]] = {
+            "worker.started": self._see_start,
+            "worker.ready": self._see_ready,
+            "worker.settled": self._see_settled,
+            "worker.stopping": self._see_stopping,
+            "worker.hung": self._see_dying,
+            "worker.killed": self._see_dying,
+            "worker.exited": self._see_end,
+            "worker.spawn_failed": self._see_no_spawn,
+            "recycle.started": self._see_recycle,
+            "recycle.failed": self._see_giving_up,
+            "recycle.finished": self._see_recycle_end,
+            "recycle.abandoned": self._see_recycle_end,
+            "shutdown.started": self._see_shutdown,
+            "shutdown.hurried": self._see_hurry,
+        }
+        world.witness = self.see
+
+    def see(self, event: Event, orders: list[Action]) -> None:
+        """Take in one step and check all promises."""
+        if type(event) is events.SignalArrived and event.name == "HUP" and not event.hangup:
+            self.is_hup_open |= self.done_by is None
+        if type(event) is events.Spawned:
+            slot, generation = self.asked_for.pop(event.number)
+            self.lives[event.pid] = Life(slot, generation)
+        elif type(event) is events.SpawnFailed:
+            self.asked_for.pop(event.number)
+        for order in orders:
+            see = self._orders.get(type(order))
+            if see is not None:
+                see(order)
+        self._check_after(event)
+        self._recount()
+
+    def _break(self, promise: str, how: str) -> None:
+        self.broken.setdefault(promise, []).append(f"at {self.world.now}: {how}")
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def _see_spawn(self, order: actions.Spawn) -> None:
+        pool = self.pool
+        if self.done_by is not None:
+            self._break(NO_SPAWN, f"{order}")
+        slots = [life.slot for life in self.lives.values()]
+        slots += [slot for slot, _ in self.asked_for.values()]
+        beside = [life for life in self.lives.values() if life.slot == order.slot]
+        current = sum(not (life.is_asked or life.is_dying) for life in beside)
+        current += sum(slot == order.slot for slot, _ in self.asked_for.values())
+        if current > 1:
+            self._break(ONE_REPLACEMENT, f"{order} beside {current}")
+        if not current:  # the slot is empty: those beyond count are no reason to leave it so
+            slots = [slot for slot in slots if slot < pool.count]
+        ceiling = pool.count + pool.options.surge(pool.count)
+        if len(slots) + 1 > ceiling:
+            self._break(LIVE_CEILING, f"{order} makes {len(slots) + 1} live of {ceiling}")
+        self.asked_for[order.number] = (order.slot, order.generation)
+
+    def _see_signal(self, order: actions.Signal) -> None:
+        if order.pid not in self.lives:
+            self._break(UNREAPED_ONLY, f"{order}")
+        elif order.name == "TERM" and self.world.process(order.pid).signals.count("TERM") > 1:
+            self._break(ONE_STOP_SIGNAL, f"{order}")
+
+    def _see_kill(self, order: actions.KillGroup) -> None:
+        life = self.lives.get(order.pid)
+        if life is None:
+            self._break(UNREAPED_ONLY, f"{order}")
+
+    def _see_reap(self, order: actions.Reap) -> None:
+        if self.lives.pop(order.pid, None) is None:
+            self._break(UNREAPED_ONLY, f"{order}")
+        self.lives_ended += 1
+
+    def _see_read(self, order: actions.ReadConfig) -> None:
+        if not self.is_hup_open or self.generation:
+            self._break(ONE_FURTHER_PASS, "a pass that nobody asked for")
+        self.is_hup_open = False
+
+    def _see_sweep(self, order: actions.Sweep) -> None:
+        self.was_forced |= order.name == "KILL"
+
+    def _see_telling(self, order: actions.TellManager) -> None:
+        if order.text != "READY=1":
+            return
+        ready = {life.slot for life in self.lives.values() if life.is_ready and not life.is_asked}
+        slots = self.pool.slots[: self.pool.count]
+        missing = [slot.index for slot in slots if not slot.is_complete and slot.index not in ready]
+        if missing or self.world.told.count("READY=1") > 1:
+            self._break(READY_ONCE, f"said again, or without slots {missing}")
+
+    def _see_exit(self, order: actions.Exit) -> None:
+        stuck = set(self.lives)
+        if self.unlogged != stuck:
+            self._break(LOGGED_ONCE, f"unlogged {self.unlogged}, stuck {stuck}")
+        if order.status == 124 and not (self.was_forced or stuck):  # noqa: PLR2004  timeout(1)'s
+            self._break(HONEST_STATUS, "124, and nothing was killed")
+        asked_to = self.pool.end.own_status is None and self.pool.options.restart_policy != "never"
+        if asked_to and order.status != (124 if self.was_forced or stuck else 0):
+            self._break(HONEST_STATUS, f"{order} after being asked to, forced {self.was_forced}")
+
+    # --- log lines ----------------------------------------------------------------------------
+
+    def _see_log(self, order: actions.Log) -> None:
+        see = self._logs.get(order.event)
+        if see is not None:
+            see(order.fields)
+
+    def _see_start(self, said: dict[str, Any]) -> None:
+        if said["pid"] in self.unlogged or said["pid"] not in self.lives:
+            self._break(LOGGED_ONCE, f"started again: {said}")
+        self.unlogged.add(said["pid"])
+
+    def _see_ready(self, said: dict[str, Any]) -> None:
+        self.lives[said["pid"]].is_ready = True
+
+    def _see_settled(self, said: dict[str, Any]) -> None:
+        self.lives[said["pid"]].is_settled = True
+
+    def _see_dying(self, said: dict[str, Any]) -> None:
+        life = self.lives[said["pid"]]
+        life.is_dying = True
+        if self.done_by is not None and life.is_ready:
+            self.was_forced |= life.is_asked or said.get("why") in KILLING_ALL
+
+    def _see_stopping(self, said: dict[str, Any]) -> None:
+        life, pool = self.lives[said["pid"]], self.pool
+        if life.is_asked:
+            self._break(ONE_STOP_SIGNAL, f"{said}")
+        life.is_asked = True
+        if self.done_by is not None or not life.is_ready:
+            return
+        left = sum(
+            one.is_settled and not one.is_asked and not one.is_dying for one in self.lives.values()
+        )
+        complete = sum(slot.is_complete for slot in pool.slots[: pool.count])
+        floor = pool.count - complete - pool.options.unavailable(pool.count)
+        if left < floor:
+            self._break(READY_FLOOR, f"{said} leaves {left} of {floor}")
+
+    def _see_end(self, said: dict[str, Any]) -> None:
+        pid = said["pid"]
+        if pid not in self.unlogged:
+            self._break(LOGGED_ONCE, f"exited again: {said}")
+        self.unlogged.discard(pid)
+        tries_again = said["next"].startswith(("a new one starts in", "the recycle is given"))
+        is_new = self.generation and said["generation"] == self.generation
+        if is_new and (tries_again or said["next"] == "a new one starts"):
+            self.failures += 1
+
+    def _see_no_spawn(self, _said: dict[str, Any]) -> None:
+        self.failures += 1
+
+    def _see_recycle(self, said: dict[str, Any]) -> None:
+        if self.generation:
+            self._break(ONE_FURTHER_PASS, "a recycle inside a recycle")
+        self.generation = said["generation"]
+        self.failures = 0
+
+    def _see_giving_up(self, said: dict[str, Any]) -> None:
+        if said["failures"] != self.failures or said["failures"] < self.pool.options.recycle_retries:
+            self._break(GIVES_UP, f"{said} after {self.failures}")
+        self.generation = 0
+
+    def _see_recycle_end(self, _said: dict[str, Any]) -> None:
+        self.generation = 0
+
+    def _see_shutdown(self, said: dict[str, Any]) -> None:
+        if self.done_by is not None:
+            self._break(DONE_IN_TIME, "a second shutdown")
+        budget = said["delay_s"] + said["timeout_s"] + said["margin_s"]
+        self.done_by = self.world.now + budget
+
+    def _see_hurry(self, said: dict[str, Any]) -> None:
+        assert self.done_by is not None
+        self.done_by -= said["saved_s"] - 0.001  # it is rounded
+
+    # --- after the step -----------------------------------------------------------------------
+
+    def _check_after(self, event: Event) -> None:
+        pool, now = self.pool, self.world.now
+        if self.asked_for:
+            return  # the answers come before anything else
+        if self.done_by is not None and now > self.done_by + 1e-6 and pool.phase != DONE:
+            self._break(DONE_IN_TIME, f"{pool.phase} after {self.done_by}")
+        if type(event) is events.Tick:
+            due = pool.next_deadline()
+            if due is not None and due <= now:
+                self._break(NO_BUSY_LOOP, f"{due} is due")
+        if pool.phase != SERVING:
+            return
+        if self.generation and self.failures >= pool.options.recycle_retries:
+            self._break(GIVES_UP, f"goes on after {self.failures}")
+        if self.is_hup_open and not self.generation and not pool.is_reading:
+            self._break(ONE_FURTHER_PASS, "a SIGHUP without a pass")
+
+    def _recount(self) -> None:
+        pool = self.pool
+        if pool.phase == DONE:
+            return
+        workers = list(pool.everyone())
+        states = [worker.state for worker in workers]
+        here = pool.slots[: pool.count]
+        live_here = held = stale = 0
+        for worker in workers:
+            live_here += worker.slot < pool.count
+            stale += worker.is_stale
+        for slot in here:
+            held += slot.holder is not None
+        found = (
+            live_here,
+            held,
+            sum(state in COUNTED_STATES for state in states),
+            states.count(PROVEN),
+            sum(state in SERVING_STATES for state in states),
+            sum(slot.is_complete for slot in here),
+            stale,
+        )
+        kept = (
+            pool.live_here,
+            pool.held,
+            pool.ready,
+            pool.proven,
+            pool.serving,
+            pool.complete,
+            pool.stale_live,
+        )
+        if found != kept:
+            self._break(SUMS, f"kept {kept}, found {found}")
+        if pool.workers.keys() != self.lives.keys():
+            self._break(SUMS, f"workers {list(pool.workers)} of {list(self.lives)}")
+        self._check_bounds(len(workers) + len(pool.slots))
+
+    def _check_bounds(self, size: int) -> None:
+        pool = self.pool
+        sizes = (len(pool._timers), len(pool.vacant), len(pool.stale), len(pool.aged))
+        if max(sizes) > 200 + 8 * size:
+            self._break(BOUNDED, f"{sizes} for {size}")
+
+
+KILLING_ALL = frozenset({"somebody pressed Ctrl-C again", "the time for the shutdown is over"})

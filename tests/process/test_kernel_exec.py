@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from forked import forked
-from spawning import launch, names_in, run
+from spawning import ended, launch, names_in, run, start
 
 from srvinit.errors import KernelRefused
 from srvinit.kernel import signals, spawn
@@ -123,6 +123,20 @@ def test_what_cannot_even_be_asked_of_the_kernel_is_a_failure_like_others() -> N
 def test_a_directory_that_cannot_be_entered_is_named() -> None:
     _, code, words = forked(run, launch("true", cwd="/none/here"))
     assert (code, words) == (127, "worker.cwd /none/here: No such file or directory (ENOENT)")
+
+
+def test_a_failure_is_told_even_where_a_socket_takes_the_place_of_its_pipe() -> None:
+    """The pipe gets 3 and 4, the lowest free ones; the sockets come there after it."""
+
+    def body() -> list[Any]:
+        signals.block()
+        for place in (7, 8, 9):
+            os.dup2(0, place, inheritable=False)
+        how = launch("./none", sockets=(("", ":1", 7), ("", ":2", 8), ("", ":3", 9)))
+        pid, result = start(how)
+        return [result.path, ended(pid)]
+
+    assert forked(body) == ["./none", 127]
 
 
 @as_root

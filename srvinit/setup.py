@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posix
 
+from srvinit import words
 from srvinit.errors import UsageError
 from srvinit.kernel import descriptors, sockets
 from srvinit.kernel.spawn import Launch
@@ -133,6 +134,18 @@ def check_descriptors(options: Options, count: int) -> None:
             f"(ulimit -n {needed}, or the container's nofile) or lower worker.count"
         )
         raise UsageError([fault])
+
+
+def grace_words(options: Options) -> str:
+    """Say where the time of a shutdown goes."""
+    parts = (
+        ("drain", options.shutdown_delay),
+        ("stop", options.shutdown_timeout),
+        ("margin", options.shutdown_margin),
+    )
+    spent = ", ".join(f"{name} {words.duration(seconds)}" for name, seconds in parts if seconds)
+    whole = options.shutdown_grace_period
+    return f"a shutdown: {spent}" + (f" of {words.duration(whole)}" if whole else "")
 
 
 def working_directory(environ: Mapping[bytes, bytes]) -> bytes | None:

@@ -18,11 +18,12 @@ import time
 
 from srvinit import words
 from srvinit.errors import KernelRefused, LifecycleError, UsageError
-from srvinit.kernel import reap, signals, sockets, spawn
+from srvinit.kernel import reap, signals, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
+from srvinit.listening import Listening
 from srvinit.orphans import Orphans
-from srvinit.setup import check_descriptors, worker_count
+from srvinit.setup import check_descriptors, grace_words, worker_count
 from srvinit.watch import Running, Watch
 
 TYPE_CHECKING = False
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvinit.kernel.signals import Arrival
-    from srvinit.kernel.sockets import Listener
     from srvinit.options import Options
     from srvinit.report.log import Log
     from srvinit.setup import Setup
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # How many faults of the loop in a row are survived: the next is no bad luck.
 FAULTS_SURVIVED = 10
 STATUS_OF_OUR_FAULT = 1
+# How long the log waits for the first workers' exec; it takes some 50 ms to import.
+SETTLE_IN_S = 0.05
 
 
 class Supervisor:
@@ -52,9 +54,9 @@ class Supervisor:
         self._began_at = time.monotonic()
         self._orphans = Orphans()
         self._watch = Watch(log)
-        self._listeners: list[Listener] = []
-        self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
+        self._listening = Listening(log)
         self._faults = 0
+        self._is_settled_in = False
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
             actions.Spawn: self._spawn,
             actions.Signal: self._signal,
@@ -80,15 +82,15 @@ class Supervisor:
         options = self._options
         count, count_why = worker_count(options)
         check_descriptors(options, count)
+        self._introduce(count, count_why)
         try:
-            self._open_sockets()
+            self._listening.open(options, self._setup.inherited)
         except KernelRefused as refused:
             self._emit("socket.failed", {"address": refused.what, "error": str(refused)})
             self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "a socket cannot be had"))
             return STATUS_OF_OUR_FAULT
         self._prepare(options)
         self.pool = Pool(options, count)
-        self._introduce(count, count_why)
         self._feed(events.Begin())
         # The workers run by now: this is the time for slow imports, the quicker one first.
         self._orphans.adopt()
@@ -99,25 +101,16 @@ class Supervisor:
             self._setup.jobs.end()
         return self.status
 
-    def _open_sockets(self) -> None:
-        options = self._options
-        self._listeners = sockets.open_listeners(
-            options.bind,
-            backlog=options.bind_backlog,
-            nodelay=options.bind_nodelay,
-            inherited=self._setup.inherited,
-        )
-
     def _prepare(self, options: Options) -> None:
         """Make ready what the settings ask for, before any worker is started under them."""
-        self._launch = self._setup.launch(options, self._listeners)
+        self._launch = self._setup.launch(options, self._listening.listeners)
         self._require = options.worker_require
         if self._require == "listen":
             from srvinit.kernel.readiness import ListenProbe, why_hidden
 
             why = why_hidden()
             if why is None:
-                self._watch.probe = ListenProbe(listener.inode for listener in self._listeners)
+                self._watch.probe = ListenProbe(self._listening.inodes())
             else:
                 # Serving with a weaker gate beats not serving, as long as it is said.
                 self._emit("readiness.hidden", {"why": why})
@@ -135,14 +128,11 @@ class Supervisor:
             "workers": count,
             "count_why": count_why,
             "require": options.worker_require,
-            "command": self._launch.argv[0],
-            "bind": [listener.address for listener in self._listeners],
+            "command": self._setup.command[0],
+            "bind": [bind.text for bind in options.bind],
+            "grace": grace_words(options),
         }
         self._emit("srvinit.started", said)
-        for index, listener in enumerate(self._listeners):
-            fd = sockets.FIRST_INHERITED_FD + index
-            told = {"name": listener.name, "address": listener.address, "fd": fd}
-            self._emit("socket.bound", told)
         if options.bind and options.worker_require == "online":
             advice = (
                 "workers count as ready as soon as they run; for a server set "
@@ -165,7 +155,7 @@ class Supervisor:
             if self._faults > FAULTS_SURVIVED:
                 self._abandon(error)
             else:
-                self._report_fault(error)
+                self._report_fault(error, "srvinit goes on")
 
     def _turn(self) -> None:
         """Sleep, then take in all that has happened, in the order that the module promises."""
@@ -175,15 +165,29 @@ class Supervisor:
         for event in self._watch.collect():
             self._feed(event)
         self._judge_exits()
+        if not self._is_settled_in and self._workers_run():
+            self._settle_in()
         due = self.pool.next_deadline()
         if due is not None and time.monotonic() >= due:
             self._feed(events.Tick())
         self.log.flush()
 
+    def _workers_run(self) -> bool:
+        is_late = time.monotonic() >= self._began_at + SETTLE_IN_S
+        return is_late or not self._watch.awaits_exec
+
+    def _settle_in(self) -> None:
+        """Import what is slow to import, now that it delays no worker's start."""
+        self._is_settled_in = True
+        self.log.start()
+        self._orphans.adopt()
+
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
         now = time.monotonic()
         dues = [self.pool.next_deadline(), self._watch.due()]
+        if not self._is_settled_in:
+            dues.append(self._began_at + SETTLE_IN_S)
         retry_s = self.log.retry_in()
         if retry_s is not None:
             dues.append(now + retry_s)
@@ -288,43 +292,27 @@ class Supervisor:
         """Read the settings and bind what is new; either all of it is taken up or nothing."""
         try:
             options = self._setup.reload()
-            listeners, released = sockets.reopen(
-                self._listeners,
-                options.bind,
-                backlog=options.bind_backlog,
-                nodelay=options.bind_nodelay,
-            )
+            self._listening.go_over(options)
         except UsageError as error:
             return events.ConfigRejected(error.faults)
         except KernelRefused as refused:
             return events.ConfigRejected([str(refused)])
-        self._listeners = listeners
-        self._released += released
         self._options = options
         self.log.configure(options.log_format, options.log_level)
         self._prepare(options)
         return events.ConfigRead(options, worker_count(options)[0])
 
     def _watch_queue(self, _order: actions.WatchQueue) -> None:
-        self._watch.watch_queue(self._listeners)
+        self._watch.watch_queue(self._listening.listeners)
 
     def _close_sockets(self, _order: actions.CloseSockets) -> None:
-        self._release_sockets(None)
-        self._close(self._listeners)
+        self._listening.close()
 
-    def _release_sockets(self, _order: actions.ReleaseSockets | None) -> None:
-        self._close(self._released)
-
-    def _close(self, listeners: list[Listener]) -> None:
-        for listener in listeners:
-            listener.close()
-            told = {"name": listener.name, "address": listener.address}
-            self._emit("socket.closed", told)
-        listeners.clear()
+    def _release_sockets(self, _order: actions.ReleaseSockets) -> None:
+        self._listening.release()
 
     def _restore_backlog(self, _order: actions.RestoreBacklog) -> None:
-        for listener in self._listeners:
-            listener.restore_backlog()
+        self._listening.restore_backlog()
 
     def _sweep(self, order: actions.Sweep) -> events.Event | None:
         if self._orphans.sweep(order.name):
@@ -336,7 +324,9 @@ class Supervisor:
         from srvinit.kernel.notify import tell_manager
 
         why_not = tell_manager(order.text)
-        if why_not is not None:
+        if why_not is None:
+            self._emit("manager.told", {"text": order.text})
+        else:
             self._emit("manager.unreachable", {"text": order.text, "error": why_not})
 
     def _stop_self(self, _order: actions.StopSelf) -> None:
@@ -351,15 +341,16 @@ class Supervisor:
 
     # --- our own faults --------------------------------------------------------------------------
 
-    def _report_fault(self, error: BaseException) -> None:
+    def _report_fault(self, error: BaseException, following: str) -> None:
         import traceback
 
         trace = "".join(traceback.format_exception(error))
-        self._emit("srvinit.fault", {"error": repr(error), "traceback": trace})
+        said = {"error": repr(error), "traceback": trace, "next": following}
+        self._emit("srvinit.fault", said)
 
     def _abandon(self, error: BaseException) -> None:
         """Stop the workers without the core: it is not to be trusted any more."""
-        self._report_fault(error)
+        self._report_fault(error, "srvinit stops its workers and exits with 1")
         options = self._options
         for name, seconds in (
             (options.worker_stop_signal, options.shutdown_timeout),
@@ -374,7 +365,7 @@ class Supervisor:
                     if ended.pid in self._watch.running:
                         self._watch.forget(ended.pid)
                     reap.reap(ended.pid)
-        self._close_sockets(actions.CloseSockets())
+        self._listening.close()
         self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "srvinit has a fault of its own"))
 
 

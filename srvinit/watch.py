@@ -67,6 +67,11 @@ class Watch:
         """The descriptors that are srvinit's alone: a callable's child closes them."""
         return (self._epoll.fileno(), *self._by_fd)
 
+    @property
+    def awaits_exec(self) -> bool:
+        """Whether some worker's exec is still under way."""
+        return any(running.exec_fd >= 0 for running in self.running.values())
+
     def add(self, running: Running) -> None:
         """Watch a worker that was just forked; its exec pipe is armed already."""
         self.running[running.pid] = running

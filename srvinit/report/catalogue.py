@@ -44,7 +44,6 @@ FIELDS = {
     "grace": ("string", "the budget of a shutdown, in words"),
     "is_init": ("boolean", "srvinit is PID 1 of its namespace"),
     "kept": ("integer", "old workers that go on serving"),
-    "killed": ("integer", "how many had to be killed"),
     "last": ("string", "the last failure: slot, pid and reason"),
     "late_s": ("number", "seconds srvinit did not run, as the machine or its cgroup was frozen"),
     "lines": ("integer", "how many log lines were lost"),
@@ -155,9 +154,6 @@ EVENTS = {
     "socket.bound": Event(
         "info", "bound {address}; workers have it as fd {fd}", "name? address fd"
     ),
-    "socket.replaced": Event(
-        "info", "{address} was left by a process that is gone; taking its place", "address"
-    ),
     "socket.closed": Event(
         "info", "closed {address}: who comes now is refused at once", "name? address"
     ),
@@ -217,9 +213,6 @@ EVENTS = {
     ),
     "worker.status": Event(
         "debug", "worker {slot} (pid {pid}) says: {text}", "slot generation pid text"
-    ),
-    "worker.reloading": Event(
-        "debug", "worker {slot} (pid {pid}) reloads itself and stays ready", "slot generation pid"
     ),
     # --- recycle and restart -------------------------------------------------------------------
     "recycle.started": Event(
@@ -283,11 +276,6 @@ EVENTS = {
     "shutdown.stuck": Event(
         "error", "not even SIGKILL ended these: {pids}; exiting without them", "pids"
     ),
-    "shutdown.finished": Event(
-        "info",
-        "shutdown over in {seconds}, {killed} killed; exiting with {status}",
-        "status seconds killed",
-    ),
     # --- what is around ------------------------------------------------------------------------
     "orphan.reaped": Event("debug", "reaped orphan {pid}, status {status}", "pid status"),
     "readiness.hidden": Event(
@@ -307,14 +295,6 @@ EVENTS = {
         "warning", "the outside manager was not told {text}: {error}", "text error"
     ),
     "manager.told": Event("debug", "told the outside manager: {text}", "text"),
-    "terminal.stopped": Event(
-        "debug",
-        "worker {slot} (pid {pid}) was stopped at the terminal; stopping with it",
-        "slot generation pid",
-    ),
-    "terminal.continued": Event(
-        "debug", "going on, and worker {slot} (pid {pid}) too", "slot generation pid"
-    ),
     "log.dropped": Event(
         "warning",
         "log lines missing here: {lines}; nobody read them, or the device was full",

@@ -182,9 +182,9 @@ def test_level_and_form_may_change_while_it_runs(output: Output) -> None:
     log = Log(output.fd, "json", "info")
     log.start()
     log.configure("console", "debug")
-    log.emit("worker.reloading", STARTED, NOON)
+    log.emit("worker.settled", STARTED, NOON)
     assert output.text() == (
-        b"12:00:00.123 debug   worker 1 (pid 41) reloads itself and stays ready\n"
+        b"12:00:00.123 debug   worker 1 (pid 41) stayed ready; the stale worker in its slot may go\n"
     )
 
 

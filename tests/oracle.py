@@ -290,24 +290,18 @@ class Oracle:
         pool = self.pool
         if pool.phase == DONE:
             return
-        workers = list(pool.everyone())
-        states = [worker.state for worker in workers]
         here = pool.slots[: pool.count]
-        live_here = held = stale = 0
-        for worker in workers:
+        live_here = held = stale = ready = proven = serving = complete = 0
+        for worker in pool.everyone():
             live_here += worker.slot < pool.count
             stale += worker.is_stale
+            serving += worker.state in SERVING_STATES
+            ready += worker.state in COUNTED_STATES
+            proven += worker.state == PROVEN
         for slot in here:
             held += slot.holder is not None
-        found = (
-            live_here,
-            held,
-            sum(state in COUNTED_STATES for state in states),
-            states.count(PROVEN),
-            sum(state in SERVING_STATES for state in states),
-            sum(slot.is_complete for slot in here),
-            stale,
-        )
+            complete += slot.is_complete
+        found = (live_here, held, ready, proven, serving, complete, stale)
         kept = (
             pool.live_here,
             pool.held,
@@ -321,7 +315,7 @@ class Oracle:
             self._break(SUMS, f"kept {kept}, found {found}")
         if pool.workers.keys() != self.lives.keys():
             self._break(SUMS, f"workers {list(pool.workers)} of {list(self.lives)}")
-        self._check_bounds(len(workers) + len(pool.slots))
+        self._check_bounds(pool.live + len(pool.slots))
 
     def _check_bounds(self, size: int) -> None:
         pool = self.pool

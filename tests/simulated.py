@@ -266,7 +266,7 @@ class World:
         behaviour = process.behaviour
         if behaviour.repeats_ready:
             self.at(self.now + 0.7, self._repeat_ready, process)
-        if behaviour.pings_every is not None:
+        if behaviour.pings_every is not None and self.pool.options.worker_watchdog:
             self.at(self.now + behaviour.pings_every, self._ping, process)
 
     def _repeat_ready(self, process: Process) -> None:

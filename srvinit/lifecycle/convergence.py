@@ -104,8 +104,7 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
 def fill_vacant_slots(pool: Pool, now: float) -> list[Action] | None:
     """Give each slot without a holder a worker, within max_surge. Before any replacement."""
     orders: list[Action] = []
-    room = pool.count + pool.options.surge(pool.count)
-    while pool.vacant and pool.live_here < room:
+    while pool.vacant and pool.live_here < pool.count + pool.surge:
         index = heappop(pool.vacant)
         if index >= pool.count:
             continue  # the slot is no longer wanted; a higher count offers it again
@@ -117,6 +116,8 @@ def fill_vacant_slots(pool: Pool, now: float) -> list[Action] | None:
 
 def retire_surplus(pool: Pool, now: float) -> list[Action] | None:
     """Retire the workers of slots beyond count."""
+    if not pool.surplus:
+        return None
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
     for slot in list(pool.surplus.values()):
@@ -131,6 +132,8 @@ def retire_replaced(pool: Pool, now: float) -> list[Action] | None:
 
     After a recycle that was given up nobody is stale: then the successor goes, when it may.
     """
+    if not pool.settled:
+        return None
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
     for slot in list(pool.settled.values()):
@@ -150,7 +153,7 @@ def retire_replaced(pool: Pool, now: float) -> list[Action] | None:
 def start_replacements(pool: Pool, now: float) -> list[Action] | None:
     """Start a successor beside a stale worker while there is room for one more live worker."""
     orders: list[Action] = []
-    while pool.stale and pool.live - pool.held < pool.options.surge(pool.count):
+    while pool.stale and pool.live - pool.held < pool.surge:
         slot = _next_stale(pool, now)
         if slot is not None:
             orders += pool.spawn(slot, "recycle", now)
@@ -162,8 +165,7 @@ def retire_ahead(pool: Pool, now: float) -> list[Action] | None:
 
     Last: starting first costs nobody anything, so it is preferred as long as there is room.
     """
-    spare = pool.options.unavailable(pool.count)
-    if not spare:
+    if not pool.stale or not pool.unavailable:
         return None
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
@@ -234,7 +236,7 @@ def may_retire(pool: Pool, worker: Worker) -> bool:
     if worker.state not in SERVING_STATES:
         return True
     # One that serves and has not settled counts for nothing yet, but clients would miss it.
-    wanted = pool.count - pool.complete - pool.options.unavailable(pool.count)
+    wanted = pool.count - pool.complete - pool.unavailable
     return pool.ready - (worker.state in COUNTED_STATES) >= wanted
 
 

@@ -16,7 +16,16 @@ from _heapq import heapify, heappop, heappush
 from srvinit.errors import LifecycleError
 from srvinit.lifecycle import consequences, convergence, ending, reactions
 from srvinit.lifecycle.actions import Log, Spawn
-from srvinit.lifecycle.events import Hung, KillNow, Overdue, Retire, Spawned, SpawnFailed, Tick
+from srvinit.lifecycle.events import (
+    Hung,
+    KillNow,
+    Overdue,
+    Pinged,
+    Retire,
+    Spawned,
+    SpawnFailed,
+    Tick,
+)
 from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES, Worker
 
 TYPE_CHECKING = False
@@ -55,8 +64,8 @@ class Pool:
     """The whole state of srvinit's promises. `count` is worker.count, worked out."""
 
     def __init__(self, options: Options, count: int) -> None:
-        self.options = options
-        self.count = self.configured_count = count
+        self.configured_count = count
+        self.want(options, count)
         self.phase = ending.SERVING
         self.generation = 1
         self.slots: list[Slot] = []
@@ -102,6 +111,8 @@ class Pool:
         if self.phase == ending.DONE:
             return []
         orders = self._take(event, now)
+        if type(event) is Pinged:
+            return orders  # the commonest event of all moves nothing
         bound = STEPS_PER_WORKER * (len(self.workers) + len(self.slots) + self.count + 4)
         for _ in range(bound):
             step = convergence.step(self, now) if self.phase == ending.SERVING else None
@@ -270,10 +281,17 @@ class Pool:
             orders += self.tell(worker, KillNow(why), now)
         return orders
 
+    def want(self, options: Options, count: int) -> None:
+        """Take up settings and a count, and what they mean together."""
+        self.options = options
+        self.count = count
+        self.surge = options.surge(count)
+        self.unavailable = options.unavailable(count)
+
     def resize(self, count: int, now: float, why: str) -> None:
         """Want `count` workers from now on: walk the slots, and let the rules do the rest."""
         wanted_before = min(self.count, len(self.slots))  # none before Begin
-        self.count = count
+        self.want(self.options, count)
         while len(self.slots) < count:
             self.slots.append(Slot(len(self.slots)))
         for slot in self.slots[count:]:

@@ -81,7 +81,7 @@ def announce(pool: Pool, event: Announced, now: float) -> list[Action]:
 
 def reconfigure(pool: Pool, event: ConfigRead, now: float) -> list[Action]:
     """Take the settings up and recycle. A count set by TTIN or TTOU stays until its own changes."""
-    pool.options = event.options
+    pool.want(event.options, pool.count)
     pool.is_reading = False
     orders: list[Action] = [Log("config.read", {"generation": pool.generation + 1})]
     if event.count != pool.configured_count:

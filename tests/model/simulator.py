@@ -57,9 +57,9 @@ KINDS: dict[str, Callable[[Random], Behaviour]] = {
     "fork fails": lambda _: Behaviour(fails_to_spawn=True),
     "unkillable": lambda r: Behaviour(stops_after=None, killed_after=r.choice((None, 0.5, 3.0))),
     "hanging": lambda r: Behaviour(
-        pings_every=0.5, hangs_after=r.uniform(0.5, 9), aborts=r.random() < 0.5, stops_after=None
+        pings_every=0.9, hangs_after=r.uniform(0.5, 9), aborts=r.random() < 0.5, stops_after=None
     ),
-    "pinging": lambda r: Behaviour(pings_every=r.choice((0.3, 0.9)), repeats_ready=True),
+    "pinging": lambda r: Behaviour(pings_every=0.9, repeats_ready=r.random() < 0.2),
 }
 HEALTHY = ("quick", "pinging")
 COUNTS = (1, 1, 2, 2, 3, 4, 6)
@@ -213,7 +213,7 @@ class Run:
         """Only healthy processes from now on: what is wanted must come to be."""
         self.mood = HEALTHY
         world, pool = self.world, self.world.pool
-        healthy = Behaviour(pings_every=0.3)
+        healthy = Behaviour(pings_every=0.9)
         for process in world.processes.values():
             if process.behaviour.ready_after is None or process.behaviour.killed_after is None:
                 process.behaviour.killed_after = 0.0
@@ -221,23 +221,28 @@ class Run:
             elif process.behaviour.pings_every is None or process.behaviour.hangs_after is not None:
                 world.kill(process.pid)
             process.behaviour.stops_after = healthy.stops_after
-        self._pass(200.0)
-        if pool.phase != "serving" or pool.options.worker_max_age:
-            return
+        for _ in range(20):
+            self._pass(10.0)
+            policy, has_age = pool.options.restart_policy, pool.options.worker_max_age
+            if pool.phase != "serving" or policy == "never" or has_age or pool.complete:
+                return
+            at_rest = self._at_rest()
+            if all(at_rest.values()):
+                return
+        raise Broken(f"no rest in calm: {at_rest} {list(pool.everyone())}")
+
+    def _at_rest(self) -> dict[str, bool]:
+        pool = self.world.pool
         slots = pool.slots[: pool.count]
-        if "never" in {pool.options.restart_policy} or any(slot.is_complete for slot in slots):
-            return
-        at_rest = {
+        return {
             "ready": pool.ready == pool.count,
             "live": pool.live == pool.count,
             "held": all(slot.holder is not None and slot.successor is None for slot in slots),
             "no recycle": pool.recycle is None and not pool.is_recycle_queued,
             "one generation": not any(w.is_stale for w in pool.everyone()),
             "no surplus": not pool.surplus and not pool.settled,
-            "told": "READY=1" in world.told,
+            "told": "READY=1" in self.world.told,
         }
-        if not all(at_rest.values()):
-            raise Broken(f"no rest in calm: {at_rest} {list(pool.everyone())}")
 
     def _end(self) -> None:
         r, world = self.random, self.world

@@ -184,7 +184,8 @@ def test_level_and_form_may_change_while_it_runs(output: Output) -> None:
     log.configure("console", "debug")
     log.emit("worker.settled", STARTED, NOON)
     assert output.text() == (
-        b"12:00:00.123 debug   worker 1 (pid 41) stayed ready; the stale worker in its slot may go\n"
+        b"12:00:00.123 debug   worker 1 (pid 41) stayed ready;"
+        b" the stale worker in its slot may go\n"
     )
 
 

@@ -237,3 +237,17 @@ def restore_mask(mask: set[int]) -> None:
     What came for the child since its fork acts now, by the dispositions set before (C7).
     """
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def release(mask: set[int]) -> None:
+    """Undo block(), in a program that goes on afterwards (library mode).
+
+    What is pending is taken in and dropped first: a SIGIO of a descriptor that srvinit had armed
+    would end the program, by its default action, the moment it is let through.
+    """
+    while drain():
+        pass
+    for number, disposition in _found.items():
+        _signal.signal(number, disposition)
+    _found.clear()
+    restore_mask(mask)

@@ -172,6 +172,25 @@ def test_children_are_not_reaped_behind_our_back_where_sigchld_was_ignored() -> 
     assert forked(body) == ["CHLD", 3, True]
 
 
+def test_a_program_that_goes_on_afterwards_is_as_it_was() -> None:
+    """Nor does it end by a SIGIO of srvinit's own descriptors, or a signal that came too late."""
+
+    def body() -> list[Any]:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
+        for _ in range(2):
+            mask = signals.block()
+            read_fd, write_fd = os.pipe()
+            signals.arm(read_fd)
+            os.close(write_fd)
+            os.kill(os.getpid(), signal.SIGTERM)
+            signals.release(mask)
+        after = signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return [sorted(after), signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN]
+
+    assert forked(body) == [[signal.SIGUSR2], True]
+
+
 def test_writing_to_a_closed_pipe_is_an_errno_whatever_was_found() -> None:
     def body() -> bool:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -9,12 +9,19 @@ stand on the way to the first worker's exec. A record is a class with annotation
 
 It gets `__slots__`, a constructor (positional or by name), `repr` and equality. mypy sees the same
 through `dataclass_transform`.
+
+A forwarded signal makes four records, so their constructors are most of its way through srvinit.
+A constructor that loops over its fields takes 5 us and one made for its class 0.5 us; but to make
+one from text, as `dataclasses` and `namedtuple` do, takes 50 us or more. So the compiled code of a
+template with as many fields is taken, and other names are put into it.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
     from typing import Any, dataclass_transform
 else:
 
@@ -23,45 +30,109 @@ else:
         return lambda cls: cls
 
 
+# --- constructors --------------------------------------------------------------------------------
+
+
+def _set_0(self: Any) -> None:
+    pass
+
+
+def _set_1(self: Any, a: Any) -> None:
+    self.a = a
+
+
+def _set_2(self: Any, a: Any, b: Any) -> None:
+    self.a = a
+    self.b = b
+
+
+def _set_3(self: Any, a: Any, b: Any, c: Any) -> None:
+    self.a = a
+    self.b = b
+    self.c = c
+
+
+def _set_4(self: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+    self.a = a
+    self.b = b
+    self.c = c
+    self.d = d
+
+
+def _set_5(self: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> None:  # noqa: PLR0913, PLR0917
+    self.a = a
+    self.b = b
+    self.c = c
+    self.d = d
+    self.e = e
+
+
+_FUNCTION: Any = type(_set_0)
+_TEMPLATES: tuple[CodeType, ...] = tuple(
+    made.__code__ for made in (_set_0, _set_1, _set_2, _set_3, _set_4, _set_5)
+)
+
+
+def _set_any(self: Any, *values: Any, **named: Any) -> None:
+    """Construct a record of more fields than there are templates: those are few and made once."""
+    fields, kind = self.__fields__, type(self).__name__
+    if len(values) > len(fields):
+        raise TypeError(f"{kind} takes {len(fields)} values at most")
+    given = dict(zip(fields, values, strict=False))
+    if twice := given.keys() & named.keys():
+        raise TypeError(f"{kind} got {', '.join(twice)} twice")
+    given |= named
+    if unknown := given.keys() - set(fields):
+        raise TypeError(f"{kind} has no {', '.join(unknown)}")
+    for field, value in (self.__field_defaults__ | given).items():
+        setattr(self, field, value)
+    if missing := [field for field in fields if not hasattr(self, field)]:
+        raise TypeError(f"{kind} needs {', '.join(missing)}")
+
+
+def _constructor(
+    kind: str, fields: tuple[str, ...], defaults: dict[str, Any]
+) -> Callable[..., None]:
+    """Make the constructor of a class with these fields; those with defaults must be the last."""
+    if tuple(defaults) != fields[len(fields) - len(defaults) :]:
+        raise TypeError(f"{kind}: a field without a default follows one that has one")
+    if len(fields) >= len(_TEMPLATES):
+        return _set_any
+    code = _TEMPLATES[len(fields)].replace(
+        co_varnames=("self", *fields), co_names=fields, co_qualname=f"{kind}.__init__"
+    )
+    made: Callable[..., None] = _FUNCTION(code, {}, "__init__", tuple(defaults.values()))
+    return made
+
+
+# --- the class -----------------------------------------------------------------------------------
+
+
 class _RecordType(type):
     """Turn annotations into slots, and values beside them into defaults."""
 
     __fields__: tuple[str, ...]
     __field_defaults__: dict[str, Any]
 
-    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _RecordType:
+    def __new__(cls, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> _RecordType:
         own = tuple(namespace.get("__annotations__", ()))
-        defaults = {field: namespace.pop(field) for field in own if field in namespace}
+        fields, defaults = own, {}
+        for field in own:
+            if field in namespace:
+                defaults[field] = namespace.pop(field)
+        for base in bases:
+            fields = base.__fields__ + fields
+            defaults = base.__field_defaults__ | defaults
         namespace["__slots__"] = own
-        made = super().__new__(cls, name, bases, namespace)
-        inherited = bases[0] if bases else None
-        made.__fields__ = getattr(inherited, "__fields__", ()) + own
-        made.__field_defaults__ = getattr(inherited, "__field_defaults__", {}) | defaults
-        return made
+        namespace["__fields__"] = fields
+        namespace["__field_defaults__"] = defaults
+        namespace["__init__"] = _constructor(name, fields, defaults)
+        return super().__new__(cls, name, bases, namespace)
 
 
 @dataclass_transform()
 class Record(metaclass=_RecordType):
     """Base of every event, action and other small value."""
-
-    if not TYPE_CHECKING:
-
-        def __init__(self, *values: Any, **named: Any) -> None:
-            fields = self.__fields__
-            if len(values) > len(fields):
-                raise TypeError(f"{type(self).__name__} takes {len(fields)} values at most")
-            for field, value in zip(fields, values, strict=False):
-                setattr(self, field, value)
-            for field in fields[len(values) :]:
-                if field in named:
-                    value = named.pop(field)
-                elif field in self.__field_defaults__:
-                    value = self.__field_defaults__[field]
-                else:
-                    raise TypeError(f"{type(self).__name__} needs {field}")
-                setattr(self, field, value)
-            if named:
-                raise TypeError(f"{type(self).__name__} has no {', '.join(named)}")
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{field}={getattr(self, field)!r}" for field in type(self).__fields__)

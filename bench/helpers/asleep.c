@@ -1,0 +1,8 @@
+/* The smallest worker: sleeps until a signal ends it. */
+#include <unistd.h>
+
+int main(void)
+{
+    pause();
+    return 0;
+}

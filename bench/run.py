@@ -1,0 +1,57 @@
+"""`make bench`: srvinit beside its peers, in one report. Every figure that is judged is a ratio.
+
+    bench/run.py                 all subjects: about nine minutes on two cores
+    bench/run.py --quick         all of it in less than one: does it run? It judges nothing
+    bench/run.py start signals   some of it
+
+What a peer is not installed for is left out, and the report says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+
+import forwarding
+import programs
+import reaping
+import serving
+import sleeping
+import starting
+import workers
+from measure import FULL, QUICK
+
+SUBJECTS = {
+    "start": starting.measure,
+    "signals": forwarding.measure,
+    "orphans": reaping.measure,
+    "workers": workers.measure,
+    "asleep": sleeping.measure,
+    "requests": serving.measure,
+}
+
+
+def main() -> int:
+    """Measure and print; 0 if everything ran, whatever came out."""
+    parser = argparse.ArgumentParser(description="Measure srvinit beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="does it run? It judges nothing")
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
+    options = parser.parse_args()
+    unknown = [name for name in options.subjects if name not in SUBJECTS]
+    if unknown:
+        parser.error(f"no subject {', '.join(unknown)}: there are {', '.join(SUBJECTS)}")
+    scale = QUICK if options.quick else FULL
+    print("; ".join(programs.versions()), flush=True)
+    with tempfile.TemporaryDirectory(prefix="srvinit-bench-") as folder:
+        helpers = programs.compile_helpers(folder)
+        for name in options.subjects or SUBJECTS:
+            began = time.monotonic()
+            print(f"\n{SUBJECTS[name](scale, helpers)}")
+            print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

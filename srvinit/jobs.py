@@ -56,6 +56,8 @@ class JobControl:
             name = signals.name_of(stopped.number)
             if name in WANTS_TERMINAL and self._terminal.lend(stopped.pid):
                 signals.send_group(stopped.pid, "CONT")
+            elif name in WANTS_TERMINAL and self._terminal.can_suspend():
+                self.suspend(stopped.pid)  # a shell has us in the background: it shows why
             elif name == "TSTP" and self._terminal.is_lent_to(stopped.pid):
                 self.suspend(stopped.pid)
 

@@ -132,7 +132,7 @@ def _run(options: Options, func: Callable[..., object]) -> int:
         return supervisor.run(run)
     finally:
         gc.unfreeze()
-        signals.restore_mask(mask)
+        signals.release(mask)
 
 
 def _entry(

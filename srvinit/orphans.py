@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posix
 
+from srvinit.errors import KernelRefused
 from srvinit.kernel import reap, signals
 
 
@@ -51,6 +52,9 @@ class Orphans:
         if self._is_subreaper:
             for pid in set(reap.children_of_self().pids) - self._reached:
                 self._reached.add(pid)
-                signals.send(pid, self._signal)
-                signals.send(pid, "CONT")
+                try:
+                    signals.send(pid, self._signal)
+                    signals.send(pid, "CONT")
+                except KernelRefused:  # EPERM: it has another user's identity, and outlives us
+                    continue
         return False

@@ -68,18 +68,20 @@ class Setup:
             mask=self.mask,
             cwd=options.worker_cwd or working_directory(self.environ),
             sockets=tuple((one.name, one.address, one.fd) for one in listeners),
-            stdin_is_shared=is_single(options),
-            terminal_fd=self.jobs.launch_fd if self.jobs is not None else None,
             ignore_sigint=options.worker_ignore_sigint,
             extra_env=options.worker_env,
             watchdog_s=options.worker_watchdog,
             func=self.make_func(fds) if self.make_func is not None else None,
         )
 
+    def fit(self, launch: Launch, count: int) -> None:
+        """Fit the way to start workers to this very moment: `count` are wanted.
 
-def is_single(options: Options) -> bool:
-    """Tell whether one worker is wanted: it gets srvinit's stdin, and its terminal."""
-    return not options.worker_count.is_auto and options.worker_count.resolve(1) == 1
+        Only a single one gets srvinit's stdin: several would take each other's input. And it gets
+        the terminal only while srvinit has it: a shell may have sent us to the background.
+        """
+        launch.stdin_is_shared = count == 1
+        launch.terminal_fd = self.jobs.launch_fd if self.jobs is not None else None
 
 
 def for_command(
@@ -103,7 +105,8 @@ def for_command(
         command=tuple(command),
         inherited=sockets.inherited_fds(environ),
     )
-    if is_single(options) and posix.isatty(0):
+    count = options.worker_count
+    if not count.is_auto and count.resolve(1) == 1 and posix.isatty(0):
         from srvinit.jobs import JobControl
         from srvinit.kernel.terminal import Terminal
 

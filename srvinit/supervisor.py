@@ -260,6 +260,7 @@ class Supervisor:
 
                 notify = NotifySocket()
             path = None if notify is None else notify.path
+            self._setup.fit(self._launch, self.pool.count)
             child = spawn.spawn(
                 self._launch, order.slot, order.generation, path, self._watch.own_fds
             )

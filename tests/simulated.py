@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
@@ -165,7 +165,7 @@ class World:
                 self.witness(event, orders)
             waiting = answers + waiting
 
-    def begin(self) -> World:
+    def begin(self) -> Self:
         """Start the workers."""
         self.feed(events.Begin())
         return self
@@ -189,6 +189,8 @@ class World:
             self._end(process, behaviour.exec_status << 8)
         elif behaviour.ready_after is not None:
             self.at(now + behaviour.ready_after, self._become_ready, process)
+        if behaviour.pings_every is not None and behaviour.repeats_ready:
+            self.at(now, self._ping_early, process)
         if behaviour.ends_after is not None:
             self.at(now + behaviour.ends_after, self._end, process, behaviour.ends_with)
         return events.Spawned(order.number, pid)
@@ -278,10 +280,22 @@ class World:
         behaviour = process.behaviour
         hangs_after = behaviour.hangs_after
         hangs = hangs_after is not None and self.now >= process.started_at + hangs_after
+        if hangs and not behaviour.aborts:
+            self.at(self.now + self.pool.options.worker_watchdog + 0.1, self._awake, process)
         if process.ended or hangs or behaviour.pings_every is None:
             return
         self.feed(events.Pinged(process.pid))
         self.at(self.now + behaviour.pings_every, self._ping, process)
+
+    def _ping_early(self, process: Process) -> None:
+        if not process.ended:
+            self.feed(events.Pinged(process.pid))
+
+    def _awake(self, process: Process) -> None:
+        """Go on as if nothing had been, too late."""
+        if not process.ended:
+            self.feed(events.Pinged(process.pid))
+            self.feed(events.BecameReady(process.pid))
 
     def _end(self, process: Process, status: int) -> None:
         if process.ended:
@@ -329,3 +343,12 @@ class World:
     def times(self, event: str) -> list[float]:
         """List the instants of all lines of one event."""
         return [at for at, name, _ in self.logs if name == event]
+
+
+def in_turn(*first: Behaviour, then: Behaviour | None = None) -> Callable[..., Behaviour]:
+    """Choose these behaviours for the first workers, and `then` for all later ones."""
+
+    def choose(_world: World, order: actions.Spawn) -> Behaviour:
+        return first[order.number] if order.number < len(first) else then or Behaviour()
+
+    return choose

@@ -177,6 +177,8 @@ MEANINGS = (
     "continue",
     "ignore",
 )
+# DONE takes no event: `Pool.handle` has said how srvinit ends.
+LASTING = tuple(phase for phase in PHASES if phase != DONE)
 KEYS: tuple[Key, ...] = (*MEANINGS, *(kind for kind in EVENTS if kind is not SignalArrived))
 
 REACTIONS: dict[tuple[str, Key], Deed] = {
@@ -197,12 +199,12 @@ REACTIONS: dict[tuple[str, Key], Deed] = {
     (SWEEPING, OrphansGone): ending.orphans_gone,
     (SWEEPING, "interrupt"): ending.insist,
     #
-    **{(phase, Announced): announce for phase in PHASES if phase != DONE},
-    **{(phase, "forward"): forward for phase in PHASES if phase != DONE},
-    **{(phase, "continue"): forward for phase in PHASES if phase != DONE},
-    **{(phase, "window"): forward_window for phase in PHASES if phase != DONE},
-    **{(phase, "stop-self"): stop_self for phase in PHASES if phase != DONE},
-    **{(phase, "ignore"): ignore for phase in PHASES if phase != DONE},
+    **{(phase, Announced): announce for phase in LASTING},
+    **{(phase, "forward"): forward for phase in LASTING},
+    **{(phase, "continue"): forward for phase in LASTING},
+    **{(phase, "window"): forward_window for phase in LASTING},
+    **{(phase, "stop-self"): stop_self for phase in LASTING},
+    **{(phase, "ignore"): ignore for phase in LASTING},
 }
 
 _LATER = (DRAINING, STOPPING, SWEEPING)
@@ -213,7 +215,6 @@ IGNORED: dict[tuple[str, Key], str] = {
     **{(phase, "scale-down"): "all workers are stopped anyway" for phase in _LATER},
     **{(phase, Begin): "it was asked to stop before it began" for phase in _LATER},
     (SWEEPING, QueueEmptied): "the workers are gone already",
-    **{(DONE, key): "srvinit has said how it ends" for key in KEYS},
 }
 
 IMPOSSIBLE: frozenset[tuple[str, Key]] = frozenset(

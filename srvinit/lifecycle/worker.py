@@ -268,7 +268,6 @@ TRANSITIONS: dict[tuple[str, type[Event]], tuple[str, Deed]] = {
     (STARTING, BecameReady): (READY, begin_settling),
     (STARTING, Overdue): (KILLING, kill_late_starter),
     (STARTING, Retire): (STOPPING, dismiss),
-    (STARTING, KillNow): (KILLING, kill_at_once),
     (STARTING, Exited): (GONE, bury),
     #
     (READY, Overdue): (SETTLED, begin_proving),
@@ -330,4 +329,6 @@ IMPOSSIBLE: frozenset[tuple[str, type[Event]]] = frozenset(
     # no watchdog runs outside SERVING_STATES, and no deadline in KILLING
     + [(state, Hung) for state in (STARTING, STOPPING, ABORTING, KILLING)]
     + [(KILLING, Overdue)]
+    # KillNow comes in a shutdown, in which whatever starts is asked to stop at once
+    + [(STARTING, KillNow)]
 )

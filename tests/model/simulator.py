@@ -23,6 +23,7 @@ from oracle import Oracle  # noqa: E402
 from simulated import ABORTED, KILLED, TERMINATED, Behaviour, World  # noqa: E402
 
 from srvinit.lifecycle import events  # noqa: E402
+from srvinit.lifecycle.worker import STATES  # noqa: E402
 from srvinit.options import Options  # noqa: E402
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ KINDS: dict[str, Callable[[Random], Behaviour]] = {
 }
 HEALTHY = ("quick", "pinging")
 COUNTS = (1, 1, 2, 2, 3, 4, 6)
-SIGNALS = ("HUP", "HUP", "HUP", "TTIN", "TTOU", "USR1", "WINCH", "TSTP", "CONT", "QUIT", "PIPE")
+SIGNALS = ("HUP", "HUP", "HUP", "TTIN", "TTOU", "USR1", "WINCH", "TSTP", "CONT", "QUIT", "HUP")
 MOODS = (
     (*HEALTHY, "lingering", "slow"),
     (*HEALTHY, "crashing at start", "crashing later"),
@@ -100,8 +101,9 @@ def draw_options(r: Random) -> dict[str, Any]:
         drawn |= {"worker_require": "notify", "worker_watchdog": r.choice((1, 2))}
     if r.random() < 0.2:
         drawn["worker_max_age"] = r.choice((3, 12))
+    drawn["signal"] = ["QUIT=ignore"]
     if r.random() < 0.1:
-        drawn["signal"] = ["USR1=USR2", "QUIT=ignore"]
+        drawn["signal"] = ["USR1=USR2"]
     return drawn
 
 
@@ -127,9 +129,9 @@ class Run:
         world.keeps_history = False
         world.next_config = self._next_config
         world.exit_seen_after = r.choice((0.0, 0.0, 0.003))
-        world.queue_empty_after = r.choice((0.0, 0.5, None))
+        world.queue_empty_after = r.choice((0.0, 0.5, None, None))
         world.orphans_end_after = {
-            "TERM": r.choice((0.0, 0.01, 2.0, None)),
+            "TERM": r.choice((0.0, 0.01, 2.0, None, None)),
             "KILL": r.choice((0.0, 0.0, None)),
         }
         self.oracle = Oracle(world)
@@ -246,21 +248,51 @@ class Run:
 
     def _end(self) -> None:
         r, world = self.random, self.world
+        if r.random() < 0.5:
+            self._wait_for(r.choice(STATES))
         if world.exit is None:
             world.signal(r.choice(("TERM", "TERM", "INT")), by_terminal=r.random() < 0.5)
             self._check()
+        if r.random() < 0.4:
+            self._be_impatient()
         for _ in range(r.randint(0, 5)):
             self._pass(r.choice((0.0, 0.2, 1.1, 3.0)))
             if world.exit is None:
-                name = r.choice(("TERM", "HUP", "TTIN", "TTOU", "USR1", "INT", "INT"))
-                world.signal(name, by_terminal=r.random() < 0.5)
+                self._insist()
                 self._check()
-            elif r.random() < 0.3:
-                break
         self._pass(100.0)
         self._check()
         if world.exit is None:
             raise Broken(f"no end: {world.pool.phase}")
+
+    def _wait_for(self, state: str) -> None:
+        """Let TERM come in the middle of any state."""
+        world = self.world
+        until = world.now + 20.0
+        while world.exit is None and world.step(until):
+            if any(worker.state == state for worker in world.pool.workers.values()):
+                return
+
+    def _be_impatient(self) -> None:
+        for _ in range(3):
+            if self.world.exit is None:
+                self.world.signal("INT", by_terminal=True)
+            self._check()
+            self._pass(1.01)
+
+    def _insist(self) -> None:
+        r, world = self.random, self.world
+        dice = r.random()
+        pids = world.pids()
+        if dice < 0.5:
+            name = r.choice((*SIGNALS, "TERM", "WINCH"))
+            world.signal(name, by_terminal=r.random() < 0.5, worker_has_terminal=r.random() < 0.5)
+        elif dice < 0.9:
+            world.signal("INT", by_terminal=r.random() < 0.8)
+        elif dice < 0.95:
+            world.feed(events.Begin())
+        elif pids:
+            world.feed(events.Announced(r.choice(pids), "stopping"))
 
 
 def run(seed: int) -> Run:

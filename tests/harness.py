@@ -158,6 +158,19 @@ class Srvinit:
             self._fail(f"a line with {text!r}", within)
         return hits[0]
 
+    def wait_output(self, text: str, within: float = 10.0, *, nth: int = 1) -> str:
+        """Return the `nth` line of stdout that contains `text`: a worker's words."""
+
+        def find() -> list[str]:
+            hits = [line for line in self.output.decode().split("\n")[:-1] if text in line]
+            return hits[nth - 1 : nth]
+
+        try:
+            return proc.wait_until(find, within, f"line {nth} of stdout with {text!r}")[0]
+        except AssertionError as late:
+            late.add_note("\n".join([self.output.decode(), *self.lines]))
+            raise
+
     def _fail(self, wanted: str, within: float) -> None:
         status = self._process.poll()
         state = "is still running" if status is None else f"ended with {status}"

@@ -222,19 +222,23 @@ class Srvinit:
         return proc.children(self.pid)
 
     def everything(self) -> list[int]:
-        """Return the pids of all living processes srvinit descends into, adopted away or not.
+        """Return the pids of all living processes that descend from srvinit, adopted away or not.
 
-        They are known by a variable in the environment they started with, so one that left its
-        parent, its group or its session is found too. srvinit itself is not among them.
+        Two traces lead to them: the session they were born in, and a variable in the environment
+        they started with. One that calls setsid() loses the first, one that writes its title over
+        its environment (nginx) the second. srvinit itself is not among them.
         """
         mark = self._mark.encode()
-        ours = {self.pid, self._process.pid}
+        launcher = self._process.pid
         return [
             pid
             for pid in proc.all_pids()
-            if pid not in ours
-            and mark in proc.read(f"/proc/{pid}/environ").split(b"\0")
+            if pid not in {self.pid, launcher}
             and proc.state(pid) not in "ZX"
+            and (
+                proc.session(pid) == launcher
+                or mark in proc.read(f"/proc/{pid}/environ").split(b"\0")
+            )
         ]
 
     def outside(self, pid: int) -> int:

@@ -57,6 +57,12 @@ def state(pid: int) -> str:
     return read(f"/proc/{pid}/stat").decode().rpartition(") ")[2][:1] or "X"
 
 
+def session(pid: int) -> int:
+    """Return the session a process belongs to (the pid of its first process), or 0."""
+    fields = read(f"/proc/{pid}/stat").decode().rpartition(") ")[2].split()
+    return int(fields[3]) if fields else 0
+
+
 def status_field(pid: int, field: str) -> str:
     """Return a field of /proc/PID/status, such as "SigBlk" or "NSpid"; empty if it is gone."""
     for line in read(f"/proc/{pid}/status").decode().splitlines():

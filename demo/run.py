@@ -1,8 +1,8 @@
 """`make demo`: four uvicorn workers on one port, recycled three times under load, then stopped.
 
-Prints srvinit's log as it comes and ends, after less than a minute, with one line of figures. Exit
-status: 0, or 1 if more connections were lost than uvicorn's own accept race explains, or if
-srvinit did not end with 0.
+Prints srvinit's log as it comes (its messages; with --json its lines as they are) and ends within a
+minute, with one line of figures. Exit status: 0, or 1 if more new connections were lost than
+uvicorn's own accept race explains, or if srvinit did not end with 0.
 """
 
 # ruff: noqa: INP001, S603, T201  a program, no package; it runs srvinit and reports
@@ -65,13 +65,13 @@ def play(srvinit: subprocess.Popen[str], events: Events, port: int) -> dict[str,
         load.wait_requests(int(RATE * STEADY_S))
         for _ in range(RECYCLES):
             load.phase("recycle")
-            print("$ kill -HUP 1", flush=True)
+            print(f"$ kill -HUP {srvinit.pid}", flush=True)
             srvinit.send_signal(signal.SIGHUP)
             events.wait("recycle.finished")
             load.phase("steady")
             load.wait_requests(int(RATE * STEADY_S))
         figures = load.stop()
-    print("$ kill -TERM 1", flush=True)
+    print(f"$ kill -TERM {srvinit.pid}", flush=True)
     srvinit.send_signal(signal.SIGTERM)
     return figures
 
@@ -81,12 +81,12 @@ def judge(figures: dict[str, Any], status: int) -> int:
     new, kept, phases = figures["new"], figures["kept"], figures["phases"]
     stops = WORKERS * RECYCLES
     print()
-    if new["lost"] or kept["lost"]:
+    lost = new["lost"] + kept["lost"]
+    if lost:
         print(
-            f"{new['lost'] + kept['lost']} requests were lost in {stops} stops of a worker: uvicorn"
-            " closes unanswered what it has accepted and not yet read when SIGTERM comes. Nothing"
-            " outside a server can prevent that on one shared socket; gunicorn, nginx, unicorn, Go"
-            " lose none."
+            f"Lost in {stops} stops of a worker: {lost}. uvicorn closes unanswered what it has"
+            " accepted and not yet read when SIGTERM comes; nothing outside a server can prevent"
+            " that on one shared socket. gunicorn, nginx, unicorn and Go lose no new connection."
         )
     refused = new["refused"] + kept["refused"]
     failed = new["status_5xx"] + kept["status_5xx"]
@@ -122,9 +122,13 @@ class Events:
 
     def _read(self, lines: Iterator[str]) -> None:
         for line in lines:
-            print(line, end="", flush=True)
-            if line.startswith("{"):
-                self._names.put(json.loads(line)["event"])
+            event = json.loads(line) if line.startswith("{") else None
+            if event is None or "--json" in sys.argv:
+                print(line, end="", flush=True)
+            else:
+                print(event["timestamp"][11:23], event["level"], event["message"], flush=True)
+            if event is not None:
+                self._names.put(event["event"])
         self._names.put(None)
 
 

@@ -31,8 +31,8 @@ demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under
 bench: setup ## measure beside peers, as far as they are installed
 	$(BIN)/python bench/run.py
 
-docs: setup ## write the generated parts of docs/ and README.md anew
-	$(BIN)/python docs/generate.py
+docs: setup ## write the generated pages of docs/ anew
+	for program in docs/generate*.py; do $(BIN)/python $$program || exit 1; done
 
 clean: ## remove all that make has made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,8 @@
 """The log: takes events at once, writes them as lines when it can, never blocks, never raises.
 
-Stands on the way to the first worker's exec, so it imports nothing: until `start` events are
-queued, with their true time. `start` imports structlog (some 50 ms) once a worker runs.
+Stands on the way to the first worker's exec, so it imports nothing: `start` imports structlog (some
+50 ms) once a worker runs. Events are queued, with their true time, until `flush`: to make a line
+takes as long as to forward a signal, and a worker that was just signalled may have to wait for it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from srvinit.report.render import Renderer
     from srvinit.report.writer import Writer
 
-# Events that wait for `start`; a start brings some ten, or two for each worker.
-QUEUED_EVENTS = 1000
+# Events that wait for `start` or `flush`; a start brings some ten, or two for each worker.
+QUEUED_EVENTS = 4000
 
 # Sentences kept for the termination message: more than fit into its 4096 bytes.
 KEPT_SENTENCES = 64
@@ -56,9 +57,9 @@ class Log:
         catalogue's.
         """
         when = time.time() if at is None else at
-        if self._render is not None:
-            self._put(event, fields or {}, when, level)
-        elif len(self._queue) < QUEUED_EVENTS:
+        if len(self._queue) >= QUEUED_EVENTS:
+            self.flush()
+        if len(self._queue) < QUEUED_EVENTS:
             self._queue.append((event, fields or {}, when, level))
         else:
             self._unqueued += 1
@@ -71,14 +72,13 @@ class Log:
         from srvinit.report.writer import Writer
 
         self._writer = Writer(self._fd, self._gap_line)
-        for queued in self._queue:
-            self._put(*queued)
-        self._queue.clear()
+        self.flush()
         if self._unqueued:
             self._writer.count_lost(self._unqueued)
 
     def configure(self, form: str, level: str) -> None:
         """Take over log.format and log.level after the settings were read again."""
+        self.flush()
         self._level = level
         if form != self._form:
             self._form = form
@@ -86,9 +86,21 @@ class Log:
                 self._render = self._make_renderer()
 
     def flush(self) -> None:
-        """Try to write what waits. Worth calling when `retry_in` is over."""
-        if self._writer is not None:
-            self._writer.flush()
+        """Make lines of the events that came, and try to write what waits.
+
+        Worth calling when `has_events`, and when `retry_in` is over.
+        """
+        if self._writer is None:
+            return
+        queue, self._queue = self._queue, []
+        for queued in queue:
+            self._put(*queued)
+        self._writer.flush()
+
+    @property
+    def has_events(self) -> bool:
+        """Whether events wait for `flush`."""
+        return bool(self._queue)
 
     def retry_in(self) -> float | None:
         """Say in how many seconds `flush` is worth a try; None when nothing waits."""
@@ -107,6 +119,7 @@ class Log:
     def close(self) -> None:
         """Write the last words, as far as that is possible without waiting."""
         self.start()
+        self.flush()
         if self._writer is not None:
             self._writer.close()
 

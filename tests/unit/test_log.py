@@ -58,6 +58,7 @@ def test_events_before_the_start_are_written_with_their_true_time(output: Output
     assert output.text() == b""
     log.start()
     log.emit("worker.started", STARTED, NOON + 60)
+    log.flush()
     times = [line["timestamp"] for line in output.lines()]
     assert times == ["2026-11-25T12:00:00.123456Z", "2026-11-25T12:01:00.123456Z"]
 
@@ -70,6 +71,7 @@ def test_the_queue_before_the_start_is_bounded_and_what_is_lost_is_told(output: 
     assert log.dropped == 7
     log.start()
     log.emit("manager.told", {"text": "last"}, level="info")
+    log.flush()
     told = [line["lines"] for line in output.lines() if line["event"] == "log.dropped"]
     kept = [line for line in output.lines() if line["event"] == "manager.told"]
     assert told == [7] or not kept
@@ -167,6 +169,7 @@ def test_events_below_the_level_are_not_written(output: Output, level: str, seen
     log.emit("worker.started", STARTED)
     log.emit("worker.killed", STARTED)
     log.emit("worker.spawn_failed", STARTED)
+    log.flush()
     assert "".join(sorted(line["level"][0] for line in output.lines())) == seen
 
 
@@ -175,6 +178,7 @@ def test_the_case_may_decide_the_level(output: Output) -> None:
     log.start()
     log.emit("worker.exited", STARTED, level="info")
     log.emit("worker.exited", STARTED, level="warning")
+    log.flush()
     assert [line["level"] for line in output.lines()] == ["warning"]
 
 
@@ -183,6 +187,7 @@ def test_level_and_form_may_change_while_it_runs(output: Output) -> None:
     log.start()
     log.configure("console", "debug")
     log.emit("worker.settled", STARTED, NOON)
+    log.flush()
     assert output.text() == (
         b"12:00:00.123 debug   worker 1 (pid 41) stayed ready;"
         b" the stale worker in its slot may go\n"
@@ -270,6 +275,7 @@ def test_whatever_is_logged_it_is_logged_and_never_raises(output: Output, form: 
     log.emit("worker.ready", {"after_s": -1.0}, level="no level")
     log.emit("worker.ready")
     log.emit("recycle.finished", {"replaced": "many"})
+    log.flush()
     text = output.text()
     assert text.count(b"\n") == 5
     if form == "json":
@@ -286,6 +292,7 @@ def test_a_terminal_gets_plain_sentences_with_colour() -> None:
     log.start()
     log.emit("worker.started", STARTED, NOON)
     log.emit("worker.killed", STARTED, NOON)
+    log.flush()
     text = b""
     while text.count(b"\n") < 2:
         assert select.select([reader], [], [], 5)[0], "no line came"
@@ -306,6 +313,7 @@ def test_console_without_a_terminal_has_no_colour_and_shows_a_traceback_below(
     log = Log(output.fd, "console")
     log.start()
     log.emit("srvinit.fault", {"error": "E", "traceback": "File x\n  y\x1b\nE\n"}, NOON)
+    log.flush()
     assert output.text().decode().splitlines() == [
         "12:00:00.123 error   srvinit's own fault: E",
         "    | File x",
@@ -328,6 +336,7 @@ def test_a_late_reader_sees_whole_lines_and_one_that_says_how_many_are_missing(
         log.emit("worker.started", STARTED | {"pid": number})
         log.emit("worker.killed", STARTED | {"pid": number})
     log.emit("srvinit.exiting", {"status": 0, "reason": "SIGTERM", "uptime_s": 9.0})
+    log.flush()
     assert log.backlog
     assert log.retry_in() is not None
     log.close()
@@ -342,6 +351,7 @@ def test_an_idle_log_never_asks_to_be_woken(output: Output) -> None:
     log = Log(output.fd, "json")
     assert log.retry_in() is None
     log.emit("worker.started", STARTED)
+    log.flush()
     assert log.retry_in() is None
     log.start()
     assert log.retry_in() is None

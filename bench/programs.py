@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,20 +67,22 @@ class Running:
     """A program under measurement, its stderr read as it comes; killed at the end of a `with`."""
 
     def __init__(
-        self, command: Sequence[str], *, cwd: Path | None = None, stdout: int = -3
+        self, command: Sequence[str], *, cwd: Path | None = None, stdout: int = subprocess.DEVNULL
     ) -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,  # -3: /dev/null
+            stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
         self.pid = self._process.pid
-        self.said = b""
-        self._stderr = self._process.stderr.fileno() if self._process.stderr else -1
+        self._said = b""
+        self._has_more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> Self:
         return self
@@ -89,39 +91,42 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGTERM)
         try:
-            self._process.communicate(timeout=10)
+            self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+        self._reader.join(timeout=10)
 
     def signal(self, number: int) -> None:
         """Send a signal to it alone."""
         os.kill(self.pid, number)
 
-    def wait_said(self, text: str, times: int = 1, within: float = PATIENCE_S) -> None:
-        """Wait until it has said this so many times, on stderr, since the last `forget`."""
-        deadline = time.monotonic() + within
-        while self.said.count(text.encode()) < times:
-            left_s = deadline - time.monotonic()
-            ready, _, _ = select.select([self._stderr], [], [], max(0.0, left_s))
-            part = os.read(self._stderr, 1 << 16) if ready else b""
-            if not part:
-                end = self.said.decode(errors="replace")[-2000:]
+    def wait_said(self, text: str, within: float = PATIENCE_S) -> None:
+        """Wait until it has said this on stderr, since the last `forget`."""
+        with self._has_more:
+            if not self._has_more.wait_for(lambda: text.encode() in self._said, within):
+                end = self._said.decode(errors="replace")[-2000:]
                 raise RuntimeError(f"{text!r} did not come from {self._process.args}:\n{end}")
-            self.said += part
 
     def forget(self) -> None:
         """Forget what it has said so far."""
-        self.said = b""
+        with self._has_more:
+            self._said = b""
 
     def wait_end(self, within: float = PATIENCE_S) -> None:
         """Wait until it has ended, and leave it a zombie, whose CPU time can still be read."""
-        deadline = time.monotonic() + within
-        while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {within:g} s for the end of {self._process.args}")
-            if select.select([self._stderr], [], [], 0.01)[0]:
-                self.said += os.read(self._stderr, 1 << 16)
+        fd = os.pidfd_open(self.pid)
+        ended, _, _ = select.select([fd], [], [], within)
+        os.close(fd)
+        if not ended:
+            raise TimeoutError(f"waited {within:g} s for the end of {self._process.args}")
+
+    def _read(self) -> None:
+        """Read all the time: a full pipe would change what is measured."""
+        for block in iter(self._process.stderr.read1, b""):  # type: ignore[union-attr]
+            with self._has_more:
+                self._said += block
+                self._has_more.notify_all()
 
 
 def versions() -> Iterator[str]:

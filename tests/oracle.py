@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulated import World
+
     from srvinit.lifecycle.actions import Action
     from srvinit.lifecycle.events import Event
 
 READY_FLOOR = "a recycle never takes ready workers below count - max_unavailable"
 LIVE_CEILING = "a recycle never takes live workers above count + max_surge"
 GIVES_UP = "a recycle whose new workers fail recycle.retries times is given up: old workers stay"
-ONE_FURTHER_PASS = "any number of SIGHUPs during a recycle causes exactly one further pass"
+ONE_MORE_RECYCLE = "any number of SIGHUPs during a recycle causes exactly one further pass"
 ONE_REPLACEMENT = "a slot has at most one replacement under way"
 UNREAPED_ONLY = "a pid is signalled only while it is unreaped"
 ONE_STOP_SIGNAL = "each stop signal is sent once to a worker"
@@ -38,7 +39,7 @@ PROMISES = (
     READY_FLOOR,
     LIVE_CEILING,
     GIVES_UP,
-    ONE_FURTHER_PASS,
+    ONE_MORE_RECYCLE,
     ONE_REPLACEMENT,
     UNREAPED_ONLY,
     ONE_STOP_SIGNAL,
@@ -123,7 +124,8 @@ class Oracle:
             if see is not None:
                 see(order)
         self._check_after(event)
-        self._recount()
+        if type(event) is not events.Pinged:
+            self._recount()
 
     def _break(self, promise: str, how: str) -> None:
         self.broken.setdefault(promise, []).append(f"at {self.world.now}: {how}")
@@ -164,9 +166,9 @@ class Oracle:
             self._break(UNREAPED_ONLY, f"{order}")
         self.lives_ended += 1
 
-    def _see_read(self, order: actions.ReadConfig) -> None:
+    def _see_read(self, _order: actions.ReadConfig) -> None:
         if not self.is_hup_open or self.generation:
-            self._break(ONE_FURTHER_PASS, "a pass that nobody asked for")
+            self._break(ONE_MORE_RECYCLE, "a pass that nobody asked for")
         self.is_hup_open = False
 
     def _see_sweep(self, order: actions.Sweep) -> None:
@@ -185,7 +187,7 @@ class Oracle:
         stuck = set(self.lives)
         if self.unlogged != stuck:
             self._break(LOGGED_ONCE, f"unlogged {self.unlogged}, stuck {stuck}")
-        if order.status == 124 and not (self.was_forced or stuck):  # noqa: PLR2004  timeout(1)'s
+        if order.status == 124 and not (self.was_forced or stuck):
             self._break(HONEST_STATUS, "124, and nothing was killed")
         asked_to = self.pool.end.own_status is None and self.pool.options.restart_policy != "never"
         if asked_to and order.status != (124 if self.was_forced or stuck else 0):
@@ -245,12 +247,15 @@ class Oracle:
 
     def _see_recycle(self, said: dict[str, Any]) -> None:
         if self.generation:
-            self._break(ONE_FURTHER_PASS, "a recycle inside a recycle")
+            self._break(ONE_MORE_RECYCLE, "a recycle inside a recycle")
         self.generation = said["generation"]
         self.failures = 0
 
     def _see_giving_up(self, said: dict[str, Any]) -> None:
-        if said["failures"] != self.failures or said["failures"] < self.pool.options.recycle_retries:
+        if (
+            said["failures"] != self.failures
+            or said["failures"] < self.pool.options.recycle_retries
+        ):
             self._break(GIVES_UP, f"{said} after {self.failures}")
         self.generation = 0
 
@@ -271,8 +276,8 @@ class Oracle:
 
     def _check_after(self, event: Event) -> None:
         pool, now = self.pool, self.world.now
-        if self.asked_for:
-            return  # the answers come before anything else
+        if self.asked_for or type(event) is events.Pinged:
+            return  # the answers come before anything else, and a ping moves nothing
         if self.done_by is not None and now > self.done_by + 1e-6 and pool.phase != DONE:
             self._break(DONE_IN_TIME, f"{pool.phase} after {self.done_by}")
         if type(event) is events.Tick:
@@ -284,7 +289,7 @@ class Oracle:
         if self.generation and self.failures >= pool.options.recycle_retries:
             self._break(GIVES_UP, f"goes on after {self.failures}")
         if self.is_hup_open and not self.generation and not pool.is_reading:
-            self._break(ONE_FURTHER_PASS, "a SIGHUP without a pass")
+            self._break(ONE_MORE_RECYCLE, "a SIGHUP without a pass")
 
     def _recount(self) -> None:
         pool = self.pool

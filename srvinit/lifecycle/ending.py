@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from srvinit.lifecycle.pool import Pool
     from srvinit.lifecycle.worker import Worker
 
-SERVING = "serving"  # a recycle is SERVING with stale workers
+SERVING = "serving"  # everything is as it should be, or on its way; a recycle is SERVING too
 DRAINING = "draining"  # asked to stop; everything that serves still serves
 STOPPING = "stopping"  # the workers are asked to stop
 SWEEPING = "sweeping"  # no worker is left; the orphans are asked to stop
-DONE = "done"
+DONE = "done"  # srvinit has said how it ends
 PHASES = (SERVING, DRAINING, STOPPING, SWEEPING, DONE)
 
 FORCED_STATUS = 124

@@ -19,25 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from oracle import Oracle  # noqa: E402
-from simulated import ABORTED, KILLED, TERMINATED, Behaviour, World  # noqa: E402
+from oracle import Oracle
+from replay import DrawnOptions, Recording
+from simulated import KILLED, TERMINATED, Behaviour, World
 
-from srvinit.lifecycle import events  # noqa: E402
-from srvinit.lifecycle.worker import STATES  # noqa: E402
-from srvinit.options import Options  # noqa: E402
+from srvinit.lifecycle import events
+from srvinit.lifecycle.worker import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from srvinit.lifecycle.actions import Action, Spawn
+    from srvinit.lifecycle.actions import Spawn
     from srvinit.lifecycle.events import Event
 
 
-class Broken(AssertionError):
+class BrokenError(AssertionError):
     """A promise did not hold, or the core came to an end it must not come to."""
 
 
-# --- what is drawn ---------------------------------------------------------------------------------
+# --- what is drawn -------------------------------------------------------------------------------
 
 KINDS: dict[str, Callable[[Random], Behaviour]] = {
     "quick": lambda r: Behaviour(ready_after=r.choice((0.0, 0.01, 0.05))),
@@ -107,25 +107,18 @@ def draw_options(r: Random) -> dict[str, Any]:
     return drawn
 
 
-def made(drawn: dict[str, Any]) -> Options:
-    """Make options that remember what they were made of, for the unit test to paste."""
-    options = Options(**drawn)
-    options.drawn = drawn  # type: ignore[attr-defined]
-    return options
-
-
-# --- one run ---------------------------------------------------------------------------------------
+# --- one run -------------------------------------------------------------------------------------
 
 
 class Run:
     """One seed's run: a world, its oracle, and what comes from outside."""
 
     def __init__(self, seed: int) -> None:
-        self.random = r = Random(seed)
+        self.random = r = Random(seed)  # noqa: S311  it shall be predictable
         self.drawn = draw_options(r)
         self.count = r.choice(COUNTS)
         self.mood = r.choice(MOODS)
-        self.world = world = World(made(self.drawn), self.count, self._choose)
+        self.world = world = World(DrawnOptions(**self.drawn), self.count, self._choose)
         world.keeps_history = False
         world.next_config = self._next_config
         world.exit_seen_after = r.choice((0.0, 0.0, 0.003))
@@ -135,7 +128,6 @@ class Run:
             "KILL": r.choice((0.0, 0.0, None)),
         }
         self.oracle = Oracle(world)
-        self.seen: list[tuple[float, Event]] = []
 
     def _choose(self, _world: World, _order: Spawn) -> Behaviour:
         return KINDS[self.random.choice(self.mood)](self.random)
@@ -150,24 +142,14 @@ class Run:
             self.drawn |= bind
         if r.random() < 0.3:
             self.count = r.choice(COUNTS)
-        return events.ConfigRead(made(self.drawn), self.count)
-
-    def record(self) -> None:
-        """Keep all events, to print them as a test."""
-        handle = self.world.pool.handle
-
-        def remember(event: Event, now: float) -> list[Action]:
-            self.seen.append((now, event))
-            return handle(event, now)
-
-        self.world.pool.handle = remember  # type: ignore[method-assign]
+        return events.ConfigRead(DrawnOptions(**self.drawn), self.count)
 
     def live(self) -> None:
-        """Live through it all. Raises Broken."""
+        """Live through it all. Raises BrokenError."""
         r, world = self.random, self.world
         world.begin()
         self._check()
-        for _ in range(r.randint(2, 14)):
+        for _ in range(r.choice((3, 8, 20, 60))):
             self._pass(r.choice((0.0, 0.01, 0.3, 1.0, 3.0, r.uniform(0, 12))))
             if world.exit is not None:
                 return
@@ -186,7 +168,7 @@ class Run:
 
     def _check(self) -> None:
         if self.oracle.broken:
-            raise Broken(str(self.oracle.broken))
+            raise BrokenError(str(self.oracle.broken))
 
     def _disturb(self) -> None:
         r, world = self.random, self.world
@@ -231,7 +213,7 @@ class Run:
             at_rest = self._at_rest()
             if all(at_rest.values()):
                 return
-        raise Broken(f"no rest in calm: {at_rest} {list(pool.everyone())}")
+        raise BrokenError(f"no rest in calm: {at_rest} {list(pool.everyone())}")
 
     def _at_rest(self) -> dict[str, bool]:
         pool = self.world.pool
@@ -263,7 +245,7 @@ class Run:
         self._pass(100.0)
         self._check()
         if world.exit is None:
-            raise Broken(f"no end: {world.pool.phase}")
+            raise BrokenError(f"no end: {world.pool.phase}")
 
     def _wait_for(self, state: str) -> None:
         """Let TERM come in the middle of any state."""
@@ -296,76 +278,75 @@ class Run:
 
 
 def run(seed: int) -> Run:
-    """Run one seed. Raises Broken, or whatever the core raises."""
+    """Run one seed. Raises BrokenError, or whatever the core raises."""
     one = Run(seed)
     one.live()
     return one
 
 
 def run_many(seeds: Iterable[int], seconds: float) -> tuple[int, int, float]:
-    """Run seeds until the time is over; return seeds, lives and lives a second.
+    """Run seeds until the time is over; return seeds, lives, and lives a second of CPU.
 
-    Raises Broken with the seed in it.
+    Raises BrokenError with the seed in it.
     """
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     ran = lives = 0
     for seed in seeds:
         try:
             lives += run(seed).oracle.lives_ended
         except Exception as error:
-            raise Broken(f"seed {seed}: {type(error).__name__}: {error}") from error
+            raise BrokenError(f"seed {seed}: {type(error).__name__}: {error}") from error
         ran += 1
         if time.perf_counter() - began > seconds:
             break
-    return ran, lives, lives / (time.perf_counter() - began)
+    return ran, lives, lives / (time.process_time() - began_cpu)
 
 
-# --- a failure as a test ---------------------------------------------------------------------------
+# --- from the command line -----------------------------------------------------------------------
 
 
-def as_test(seed: int, one: Run, drawn: dict[str, Any], count: int, failure: str) -> str:
-    """Write the events of a run as a unit test to paste."""
-    lines = [f"def test_seed_{seed}() -> None:", f'    """{failure}"""']
-    lines.append(f"    pool = Pool(Options(**{drawn}), {count})")
-    for now, event in one.seen:
-        shown = repr(event)
-        if isinstance(event, events.ConfigRead):
-            shown = f"ConfigRead(Options(**{event.options.drawn}), {event.count})"  # type: ignore[attr-defined]
-        lines.append(f"    pool.handle({shown}, {now!r})")
-    return "\n".join(lines)
+def replay(seed: int) -> str:
+    """Run a seed again and write its events as a unit test."""
+    one = Run(seed)
+    recording = Recording(one.world.pool)
+    failure = "All promises held."
+    try:
+        one.live()
+    except Exception as error:  # noqa: BLE001  whatever it is, it is printed
+        failure = f"{type(error).__name__}: {error}"
+    return recording.as_test(f"seed_{seed}", failure)
+
+
+def list_failures(seeds: Iterable[int], seconds: float) -> None:
+    """Print every seed that fails."""
+    began = time.perf_counter()
+    for seed in seeds:
+        try:
+            run(seed)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is printed
+            print(seed, type(error).__name__, str(error)[:300])
+        if time.perf_counter() - began > seconds:
+            print("last", seed)
+            return
 
 
 def main() -> None:
+    """Do what the arguments say."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="replay this one")
+    parser.add_argument("--first", type=int, default=0, help="where to begin (default 0)")
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--keep-going", action="store_true", help="list the seeds that fail")
+    parser.add_argument("--keep-going", action="store_true", help="list all seeds that fail")
     asked = parser.parse_args()
     if asked.seed is not None:
-        one = Run(asked.seed)
-        drawn, count = one.drawn, one.count
-        one.record()
-        failure = "All promises held."
-        try:
-            one.live()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is printed
-            failure = f"{type(error).__name__}: {error}"
-        print(as_test(asked.seed, one, drawn, count, failure))  # noqa: T201
+        print(replay(asked.seed))
         return
     seeds = range(asked.first, sys.maxsize)
     if asked.keep_going:
-        began = time.perf_counter()
-        for seed in seeds:
-            try:
-                run(seed)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is printed
-                print(seed, type(error).__name__, str(error)[:300])  # noqa: T201
-            if time.perf_counter() - began > asked.seconds:
-                print("last", seed)  # noqa: T201
-                return
+        list_failures(seeds, asked.seconds)
+        return
     ran, lives, rate = run_many(seeds, asked.seconds)
-    print(f"{ran} seeds, {lives} worker lives, {rate:.0f} lives/s")  # noqa: T201
+    print(f"{ran} seeds, {lives} worker lives, {rate:.0f} lives a second of CPU")
 
 
 if __name__ == "__main__":

@@ -139,9 +139,7 @@ def test_fork_failures_give_a_recycle_up_too() -> None:
 def test_giving_up_retires_the_replacement_whatever_its_state(replacement: Behaviour) -> None:
     """Two slots are replaced at once; the one fails, the other is in the middle of something."""
     choose = in_turn(QUICK, QUICK, replacement, BROKEN)
-    world = settled(
-        2, None, choose, recycle_max_surge=2, recycle_retries=1, worker_timeout="30s"
-    )
+    world = settled(2, None, choose, recycle_max_surge=2, recycle_retries=1, worker_timeout="30s")
 
     world.signal("HUP")
     world.run(120)

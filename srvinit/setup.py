@@ -31,6 +31,7 @@ class Setup:
 
     __slots__ = (
         "command",
+        "cwd",
         "environ",
         "inherited",
         "jobs",
@@ -56,6 +57,8 @@ class Setup:
         self.command = command
         self.make_func = make_func
         self.environ = dict(posix.environ)
+        # Asked once: after a deployment $PWD leads elsewhere than here, and workers are to follow.
+        self.cwd = working_directory(self.environ)
         self.inherited = inherited or []
         self.jobs: JobControl | None = None
 
@@ -66,7 +69,7 @@ class Setup:
             argv=self.command,
             environ=self.environ,
             mask=self.mask,
-            cwd=options.worker_cwd or working_directory(self.environ),
+            cwd=options.worker_cwd or self.cwd,
             sockets=tuple((one.name, one.address, one.fd) for one in listeners),
             ignore_sigint=options.worker_ignore_sigint,
             extra_env=options.worker_env,

@@ -42,6 +42,7 @@ class Log:
         self._unqueued = 0
         self._render: Renderer | None = None
         self._writer: Writer | None = None
+        self._unheard: set[str] = set()  # events that leave no trace at this level
         self.last: list[str] = []
 
     def emit(
@@ -56,6 +57,8 @@ class Log:
         `fields` must not be changed afterwards. `level` where the case decides it; else it is the
         catalogue's.
         """
+        if event in self._unheard and not level:
+            return  # orphan.reaped, say, which comes by the thousand
         when = time.time() if at is None else at
         if len(self._queue) >= QUEUED_EVENTS:
             self.flush()
@@ -69,6 +72,7 @@ class Log:
         if self._render is not None:
             return
         self._render = self._make_renderer()
+        self._unheard = self._below_level()
         from srvinit.report.writer import Writer
 
         self._writer = Writer(self._fd, self._gap_line)
@@ -80,6 +84,8 @@ class Log:
         """Take over log.format and log.level after the settings were read again."""
         self.flush()
         self._level = level
+        if self._render is not None:
+            self._unheard = self._below_level()
         if form != self._form:
             self._form = form
             if self._render is not None:
@@ -131,6 +137,12 @@ class Log:
         is_terminal = posix.isatty(self._fd)
         is_console = self._form == "console" or (self._form == "auto" and is_terminal)
         return import_renderer()("console" if is_console else "json", colour=is_terminal)
+
+    def _below_level(self) -> set[str]:
+        from srvinit.report.catalogue import EVENTS, LEVELS
+
+        least = min(LEVELS[self._level], LEVELS["info"])  # `last` has what info has
+        return {name for name, event in EVENTS.items() if LEVELS[event.level] < least}
 
     def _put(self, event: str, fields: Mapping[str, Any], at: float, level: str) -> None:
         from srvinit.report.catalogue import EVENTS, LEVELS

@@ -158,6 +158,7 @@ class Supervisor:
     def _turn(self) -> None:
         """Sleep, then take in all that has happened, in the order that the module promises."""
         arrival = self._sleep()
+        looked_at = time.monotonic()
         if arrival is not None:
             self._take_signals([arrival, *signals.drain()])
         for event in self._watch.collect():
@@ -166,12 +167,10 @@ class Supervisor:
         if not self._is_settled_in and self._workers_run():
             self._settle_in()
         due = self.pool.next_deadline()
-        if due is not None and time.monotonic() >= due:
-            self._feed(events.Tick())
-        if self.log.has_events:
-            # Whom this turn has signalled may wait for our CPU, and making a line takes 0.1 ms or
-            # more: without the yield half of all forwarded signals took twice as long.
-            posix.sched_yield()
+        if due is not None and looked_at >= due:
+            # Not by a clock that went on: after seconds with hundreds of workers, one that became
+            # ready meanwhile and was not looked at yet would be killed for being late.
+            self._feed(events.Tick(), looked_at)
         self.log.flush()
 
     def _workers_run(self) -> bool:
@@ -195,12 +194,13 @@ class Supervisor:
         known = [due for due in dues if due is not None]
         return signals.wait(max(0.0, min(known) - now) if known else None)
 
-    def _feed(self, event: events.Event) -> None:
+    def _feed(self, event: events.Event, at: float | None = None) -> None:
         """Hand one event to the core and carry its orders out; answers go before all else."""
         waiting = [event]
         while waiting and self.status is None:
             answers = []
-            for action in self.pool.handle(waiting.pop(0), time.monotonic()):
+            now, at = time.monotonic() if at is None else at, None
+            for action in self.pool.handle(waiting.pop(0), now):
                 try:
                     answer = self._perform[type(action)](action)
                 except KernelRefused as refused:
@@ -218,7 +218,7 @@ class Supervisor:
 
     def _take_signals(self, arrivals: Iterable[Arrival]) -> None:
         """Hand on what a process or the terminal sent; the kernel's own only wake the loop."""
-        jobs = self._setup.jobs
+        jobs, was_sent = self._setup.jobs, False
         for arrival in arrivals:
             name, pid, by_terminal = arrival.name, arrival.sender_pid, arrival.is_from_terminal
             if name == "CHLD" or (name == "IO" and arrival.is_from_kernel):
@@ -229,6 +229,11 @@ class Supervisor:
             if jobs is not None:
                 event.worker_has_terminal = any(map(jobs.has_terminal, self._watch.running))
             self._feed(event)
+            was_sent = True
+        if was_sent:
+            # A worker that was signalled may be queued behind us on our CPU, and the lines of the
+            # log take longer than all before: without this half of the signals took twice as long.
+            posix.sched_yield()
 
     def _is_hangup(self, pid: int, *, by_terminal: bool) -> bool:
         jobs = self._setup.jobs

@@ -94,7 +94,7 @@ class Log:
     def flush(self) -> None:
         """Make lines of the events that came, and try to write what waits.
 
-        Worth calling when `has_events`, and when `retry_in` is over.
+        Worth calling after events, and when `retry_in` is over.
         """
         if self._writer is None:
             return
@@ -102,11 +102,6 @@ class Log:
         for queued in queue:
             self._put(*queued)
         self._writer.flush()
-
-    @property
-    def has_events(self) -> bool:
-        """Whether events wait for `flush`."""
-        return bool(self._queue)
 
     def retry_in(self) -> float | None:
         """Say in how many seconds `flush` is worth a try; None when nothing waits."""

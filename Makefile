@@ -7,10 +7,10 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test wheel demo bench docs clean
+.PHONY: help setup lint test wheel freeze install image demo-image demo bench docs clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(VENV)/ready-for-tests ## make .venv with srvinit and all that its tests need
 
@@ -24,6 +24,25 @@ test: lint ## lint, then unit, model, process and interop tests
 
 wheel: setup ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# The Python that is frozen: Debian's by preference, whose build is optimised (a fifth faster).
+FROZEN_PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11) $(PYTHON))
+PREFIX := /opt/srvinit
+
+freeze: ## freeze srvinit into dist/srvinit, which is /opt/srvinit in an image
+	$(FROZEN_PYTHON) packaging/freeze.py --prefix $(PREFIX)
+
+install: ## copy dist/srvinit to /opt/srvinit, where alone it runs
+	@test -d dist/srvinit || { echo "make freeze first" >&2; exit 1; }
+	rm -rf $(DESTDIR)$(PREFIX)
+	mkdir -p $(dir $(DESTDIR)$(PREFIX))
+	cp -a dist/srvinit $(DESTDIR)$(PREFIX)
+
+image: ## build the image that holds /opt/srvinit alone
+	docker build --target bundle --tag srvinit .
+
+demo-image: ## build an image with a server under srvinit
+	docker build --target demo --tag srvinit-demo .
 
 demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under load: a minute
 	$(BIN)/python demo/run.py

@@ -1,0 +1,86 @@
+/* /opt/srvinit/srvinit: makes the frozen program start clean, and at once.
+ *
+ *   1. Block the signals. A TERM that comes before Python can take it in would kill srvinit, or be
+ *      dropped where srvinit is PID 1; blocked, it waits (signal(7)). The mask survives exec, and
+ *      the one found here is told in _SRVINIT_MASK.
+ *   2. Hide from the loader, the C library and Python what is meant for the workers: a LD_PRELOAD
+ *      made for the image's C library would keep ours from starting. Hidden is renamed, with
+ *      _SRVINIT_KEPT_ in front; packaging/start.py undoes it.
+ *   3. Exec the bundle, told that it has been restarted already: PyInstaller's bootloader would
+ *      exec itself once more to set LD_LIBRARY_PATH, which our rpath makes needless.
+ *
+ * Linked statically: it must run where there is no C library, and before the bundle's own.
+ * Raw system calls for signals, since a C library keeps some of them to itself. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PROGRAM PREFIX "/_internal/" NAME
+#define KEPT "_SRVINIT_KEPT_"
+#define MASK "_SRVINIT_MASK="
+#define MASK_DIGITS 16
+#define ADDED 3 /* mask, archive, level */
+#define BIT(number) (UINT64_C(1) << ((number) - 1))
+
+/* As kernel/signals.py has it: faults must act at once; PIPE and XFSZ are ignored by Python. */
+static const uint64_t LEFT_ALONE = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL)
+    | BIT(SIGTRAP) | BIT(SIGSYS) | BIT(SIGABRT) | BIT(SIGPIPE) | BIT(SIGXFSZ);
+
+/* Obeyed by ld.so, by the C library (malloc, resolver; locales would be read from the image, which
+ * has another library's), by PyInstaller and by Python. */
+static const char *const OBEYED[] = {
+    "LD_", "GLIBC_TUNABLES=", "MALLOC_", "LOCALDOMAIN=", "RES_OPTIONS=", "HOSTALIASES=",
+    "LANG=", "LANGUAGE=", "LC_", "LOCPATH=", "GCONV_PATH=", "NLSPATH=",
+    "_PYI_", "PYINSTALLER_", "PYTHON",
+};
+
+static int is_obeyed(const char *entry)
+{
+    for (size_t i = 0; i < sizeof OBEYED / sizeof *OBEYED; i++)
+        if (strncmp(entry, OBEYED[i], strlen(OBEYED[i])) == 0)
+            return 1;
+    return 0;
+}
+
+int main(int argc, char **argv, char **given)
+{
+    static const char refused[] = "srvinit: cannot execute " PROGRAM
+        ": the bundle works at " PREFIX " alone\n";
+    uint64_t wanted = ~LEFT_ALONE, before = 0;
+    size_t count = 0, kept_bytes = 0, used = 0;
+
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &wanted, &before, sizeof before);
+
+    for (; given[count]; count++)
+        if (is_obeyed(given[count]))
+            kept_bytes += sizeof KEPT + strlen(given[count]);
+
+    char *environment[count + ADDED + 1];
+    char kept[kept_bytes + 1], *next = kept, mask[sizeof MASK + MASK_DIGITS] = MASK;
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(given[i], MASK, strlen(MASK)) == 0)
+            continue;
+        environment[used] = given[i];
+        if (is_obeyed(given[i])) {
+            environment[used] = next;
+            memcpy(next, KEPT, strlen(KEPT));
+            next = stpcpy(next + strlen(KEPT), given[i]) + 1;
+        }
+        used++;
+    }
+    for (int i = 0; i < MASK_DIGITS; i++)
+        mask[sizeof MASK - 1 + i] = "0123456789abcdef"[before >> (60 - 4 * i) & 15];
+    environment[used++] = mask;
+    environment[used++] = "_PYI_ARCHIVE_FILE=" PROGRAM;
+    environment[used++] = "_PYI_PARENT_PROCESS_LEVEL=0";
+    environment[used] = NULL;
+
+    if (argc > 0)
+        argv[0] = PROGRAM; /* where there is no /proc, the bootloader finds itself by this */
+    execve(PROGRAM, argc > 0 ? argv : (char *[]){PROGRAM, NULL}, environment);
+    (void)!write(STDERR_FILENO, refused, sizeof refused - 1);
+    return 126;
+}

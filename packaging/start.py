@@ -1,0 +1,97 @@
+"""The first lines of the frozen program: what stands where `python -m srvinit` has `__main__`.
+
+packaging/launcher.c has blocked the signals and hidden a part of the environment. Here the
+environment is made again what srvinit was given, before a line of srvinit sees it, and srvinit's
+modules on the way to the first worker's exec are taken from one file in one go: finding, opening
+and unpacking them one by one takes longer than all the rest of the way.
+"""
+
+import gc
+import marshal
+import posix
+import sys
+from _frozen_importlib import ModuleSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from types import ModuleType
+
+EARLY_FILE, LATE_FILE = "early.code", "late.code"
+KEPT = b"_SRVINIT_KEPT_"
+MASK = b"_SRVINIT_MASK"
+BOOTLOADER = b"_PYI_"
+_MODULE = type(sys)
+
+
+class LateModules:
+    """Finds and loads what the way to the first worker's exec does not need (importlib's terms)."""
+
+    def __init__(self, path: str, index: dict[str, tuple[bool, int, int]]) -> None:
+        self._path = path
+        self._index = index
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
+        """Find a module; what is not here is for the next finder."""
+        found = self._index.get(name)
+        return ModuleSpec(name, self, is_package=found[0]) if found else None
+
+    def create_module(self, _spec: object) -> None:
+        """Have Python make the module."""
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """Run a module's code."""
+        _, offset, length = self._index[module.__name__]
+        fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
+        marshalled = posix.pread(fd, length, offset)
+        posix.close(fd)
+        exec(marshal.loads(marshalled), module.__dict__)  # noqa: S102, S302  our own
+
+
+def import_early(folder: str) -> None:
+    """Import in one go what the way to the first worker's exec needs, without importlib.
+
+    Each module comes after those it imports, so it finds them in sys.modules.
+    """
+    fd = posix.open(f"{folder}/{EARLY_FILE}", posix.O_RDONLY | posix.O_CLOEXEC)
+    marshalled = posix.read(fd, posix.fstat(fd).st_size)
+    posix.close(fd)
+    early, index = marshal.loads(marshalled)  # noqa: S302  our own
+    sys.meta_path.insert(0, LateModules(f"{folder}/{LATE_FILE}", index))
+    for name, is_package, code, parent in early:
+        module = sys.modules[name] = _MODULE(name)
+        module.__package__ = name if is_package else parent
+        if is_package:
+            module.__path__ = []
+        exec(code, module.__dict__)  # noqa: S102  that is to import it
+        if parent:
+            setattr(sys.modules[parent], name[len(parent) + 1 :], module)
+
+
+def give_back(environ: "MutableMapping[bytes, bytes]") -> int:
+    """Make the environment what srvinit was given; return the mask it was given, as bits."""
+    mask = int(environ.pop(MASK, b"0"), 16)
+    for name in list(environ):
+        if name.startswith(BOOTLOADER):
+            del environ[name]
+    for name in list(environ):
+        if name.startswith(KEPT):
+            environ[name[len(KEPT) :]] = environ.pop(name)
+    return mask
+
+
+def main() -> int:
+    """Run srvinit; return its exit status."""
+    mask = give_back(posix.environ)
+    gc.disable()  # nothing here is garbage: looking for it takes 1 ms
+    import_early(sys._MEIPASS)  # type: ignore[attr-defined]  # noqa: SLF001
+    from srvinit import cli
+    from srvinit.kernel import signals
+
+    signals.block()
+    gc.enable()
+    return cli.main(sys.argv[1:], {bit + 1 for bit in range(64) if mask >> bit & 1})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

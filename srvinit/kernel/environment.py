@@ -56,7 +56,7 @@ def for_worker(
 
 
 def without_stale(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Take out what was meant for srvinit alone. What a bundle adds, packaging/start.py has undone."""
+    """Take out what was meant for srvinit alone. What a bundle adds, packaging/start.py undoes."""
     return {
         name: value
         for name, value in environ.items()

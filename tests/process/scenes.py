@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,21 @@ def start_talk(
 
 
 def stop(pool: Srvinit, name: str = "TERM", within: float = 20) -> int:
-    """Ask srvinit to stop; return its exit status. Nothing may be left of it."""
+    """Ask srvinit to stop; return its exit status. Nothing may be left of it, or untold."""
     pool.signal(name)
     status = pool.exit_status(within)
     proc.wait_until(lambda: not pool.everything(), 5, "every process of this pool to be gone")
+    told = [
+        [life(event) for event in pool.found(f"worker.{what}")] for what in ("started", "exited")
+    ]
+    assert Counter(told[0]) == Counter(told[1]), "each worker is told of twice: its start, its end"
+    assert pool.found("srvinit.fault") == []
     return status
+
+
+def life(event: dict[str, Any]) -> tuple[int, int, int]:
+    """Return what tells one worker from all others, but for a pid used again in one generation."""
+    return event["slot"], event["generation"], event["pid"]
 
 
 def port_of(pool: Srvinit) -> int:

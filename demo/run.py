@@ -90,7 +90,7 @@ def judge(figures: dict[str, Any], status: int) -> int:
         )
     refused = new["refused"] + kept["refused"]
     failed = new["status_5xx"] + kept["status_5xx"]
-    is_good = new["lost"] <= stops and not refused and not failed and status == 0
+    is_good = new["lost"] <= 2 * stops and not refused and not failed and status == 0
     if not is_good:
         print(f"NOT GOOD: refused {refused}, 5xx {failed}, exit status {status}, {new}")
     print(

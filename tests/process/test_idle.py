@@ -1,0 +1,83 @@
+"""Asleep, srvinit does not wake: nothing polls, and nothing is due that nobody waits for.
+
+A process that sleeps is switched out, voluntarily, once; it is counted again only after it woke.
+So the same count before and after is the proof, and the time in between is what is tested here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import proc
+import pytest
+from scenes import BIND, LISTEN, QUICK, python
+
+if TYPE_CHECKING:
+    from harness import Srvinit
+    from scenes import Start
+
+#: The longest of the default settings that runs after a start is restart.reset, 10 s; here it is
+#: made shorter, so that a pool has nothing left to be done after a second.
+SOON = "--restart-reset=100ms"
+NOTIFIES = """
+import os, signal, socket
+teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+teller.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+signal.pause()
+"""
+ASLEEP_S = float(os.environ.get("SRVINIT_ASLEEP_S", "3"))
+
+
+def switches(pid: int) -> int:
+    """Return how often a process was switched out, of its own will or not."""
+    names = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
+    return sum(int(proc.status_field(pid, name)) for name in names)
+
+
+def wait_until_quiet(pool: Srvinit, within: float = 15) -> None:
+    """Wait until a start is over: the count stands still for half a second."""
+    deadline = time.monotonic() + within
+    before = -1
+    while (now := switches(pool.pid)) != before:
+        assert time.monotonic() < deadline, f"waited {within:g} s for srvinit to go to sleep"
+        before = now
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "worker"),
+    [
+        ([BIND, *LISTEN], python("web.py")),
+        (["--worker-require=notify"], [sys.executable, "-S", "-c", NOTIFIES]),
+        ([], python("talk.py")),
+    ],
+    ids=["listen", "notify", "online"],
+)
+def test_a_quiet_srvinit_sleeps(srvinit: Start, options: list[str], worker: list[str]) -> None:
+    """No wake-up at all, whatever ready means."""
+    pool = srvinit("-w2", QUICK, SOON, *options, "--", *worker)
+    pool.wait_event("srvinit.ready", within=30)
+    wait_until_quiet(pool)
+
+    before = switches(pool.pid)
+    time.sleep(ASLEEP_S)
+
+    assert switches(pool.pid) - before == 0
+    assert proc.state(pool.pid) == "S"
+
+
+def test_srvinit_goes_back_to_sleep_after_a_recycle(srvinit: Start) -> None:
+    """What a recycle has to wait for is over when it is over."""
+    pool = srvinit("-w2", QUICK, SOON, BIND, *LISTEN, "--", *python("web.py"))
+    pool.wait_event("srvinit.ready", within=30)
+    pool.signal("HUP")
+    pool.wait_event("recycle.finished", within=30)
+    wait_until_quiet(pool)
+
+    before = switches(pool.pid)
+    time.sleep(ASLEEP_S)
+
+    assert switches(pool.pid) - before == 0

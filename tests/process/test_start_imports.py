@@ -68,7 +68,7 @@ OWN = {
     "words",
 }
 LISTEN = {"kernel.procfs", "kernel.readiness"}
-NOTIFY = {"kernel.notify"}
+NOTIFY = {"kernel.notify", "kernel.procfs"}
 
 # In the child, at its exec: one line with the names. posix is built in and imported anyway.
 AUDIT = """

@@ -1,13 +1,17 @@
-"""The servers that run as workers: how each takes fd 3, how it is stopped, what it may lose.
+"""The servers that run as workers: what each is to serve, and what it may lose.
+
+How each takes fd 3 and how it is stopped is README.md's to say: its recipes are what runs here,
+word for word but for the port.
 
 Ten recycles of two workers are twenty stops. What those may cost is not srvinit's but the server's,
 and comes in two kinds (interop measurements, with a parent that only forks and signals):
 
     ACCEPT_RACE  it is stopped between its accept and its read: a new connection is cut. Measured
-                 1 to 9 in twenty stops; bounded at one a stop.
+                 1 to 9 in twenty stops, and once, with the CPU short, all eight clients in one;
+                 bounded at two a stop.
     IDLE_RACE    it closes the idle connections of kept clients, and a request is on its way.
-                 Measured 0 to 26, most where the CPU is short; bounded at two a stop, half of the
-                 kept connections that a worker has here.
+                 Measured 0 to 26, most where the CPU is short; bounded at three a stop, of the
+                 four kept connections that a worker has here.
 
 A server without such a gap has 0 for new connections: there each loss would be srvinit's.
 """
@@ -23,44 +27,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import harness
+import readme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STOPS = 20
-ACCEPT_RACE = STOPS
-IDLE_RACE = 2 * STOPS
+ACCEPT_RACE = 2 * STOPS
+IDLE_RACE = 3 * STOPS
 
 SERVERS = Path(__file__).parent / "servers"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a server is to run: its address, and a folder for its files."""
-
-    address: str
-    folder: Path
 
 
 @dataclass(frozen=True)
 class Kind:
     """One kind of server.
 
-    `is_library`: the command calls srvinit.srv itself, and is no worker of the command line's.
-    `statuses` are its workers' exits, negative for a signal's number. `lost_new`, `lost_kept` and
-    `killed` (how many outstay recycle.timeout) are bounds for ten recycles.
+    `recipe` names its row in README.md; without one `command` calls srvinit.srv itself. `files`
+    are put beside it, out of servers/; `build` makes what no file can be copied for. `more` and
+    `environ` are what a test wants beyond the recipe. `statuses` are its workers' exits, negative
+    for a signal's number. `lost_new`, `lost_kept`, `errors` (5xx) and `killed` (how many outstay
+    recycle.timeout) are bounds for ten recycles.
     """
 
     name: str
-    command: Callable[[Place], list[str]]
+    recipe: str
     version: Callable[[], str]
+    files: tuple[tuple[str, str], ...] = ()
+    build: Callable[[Path], None] | None = None
+    more: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    environ: tuple[tuple[str, str], ...] = ()
     statuses: frozenset[int] = frozenset({0})
     lost_new: int = 0
     lost_kept: int = 0
+    errors: int = 0
     killed: int = 0
     pid1: bool = False
-    is_library: bool = False
+
+    def prepare(self, folder: Path, port: int) -> readme.Recipe:
+        """Fill the folder, and return the recipe; both for this port."""
+        for name, source in self.files:
+            text = (
+                (SERVERS / source).read_text() if source else readme.block("python", "set_blocking")
+            )
+            (folder / name).write_text(text.replace(readme.PORT, str(port)))
+            (folder / name).chmod(0o755)
+        if self.build is not None:
+            self.build(folder)
+        if not self.recipe:
+            return readme.Recipe([], [sys.executable, self.files[0][0]], [])
+        found = readme.recipe(self.recipe, port)
+        more = [word.replace("FOLDER", str(folder)) for word in self.more]
+        return found._replace(command=[*found.command, *more])
 
 
 def _package(name: str) -> Callable[[], str]:
@@ -85,111 +104,92 @@ def _says(*command: str) -> Callable[[], str]:
     return version
 
 
-def _python(*arguments: str) -> Callable[[Place], list[str]]:
-    return lambda _place: [sys.executable, *arguments]
-
-
-def _gunicorn(*arguments: str) -> Callable[[Place], list[str]]:
-    return _python("-m", "gunicorn", "--log-level=warning", *arguments, "wsgi:app")
-
-
-def _node(_place: Place) -> list[str]:
-    return [harness.program("node"), "server.js"]
-
-
-def _nginx(place: Place) -> list[str]:
-    """Fill in the configuration, and set O_NONBLOCK, which nginx does not on a socket it inherits.
-
-    Without it two workers that wake for one connection both accept, and one waits in accept4 for
-    the next one, deaf to its kept connections and to QUIT: 1 in 9 shutdowns hung (nginx 1.22.1).
-    The shell names a pid file for each of the two masters.
-    """
-    text = (SERVERS / "nginx.conf").read_text()
-    text = text.replace("ADDRESS", place.address).replace("FOLDER", str(place.folder))
-    (place.folder / "nginx.conf").write_text(text)
-    prelude = "import os, sys; os.set_blocking(3, False); os.execvp(sys.argv[1], sys.argv[1:])"
-    start = 'exec "$0" -p "$1" -c nginx.conf -g "pid $1/$$.pid;"'
-    shell = ["sh", "-c", start, harness.program("nginx"), str(place.folder)]
-    return [sys.executable, "-c", prelude, *shell]
-
-
-def _puma(place: Place) -> list[str]:
-    listen = f"tcp://{place.address}"
-    return [harness.program("puma"), "-e", "production", "-t", "4:4", "-b", listen, "config.ru"]
-
-
-def _unicorn(place: Place) -> list[str]:
-    start = ["env", f"ADDRESS={place.address}", harness.program("unicorn")]
-    return [*start, "-E", "none", "-c", "unicorn.rb", "config.ru"]
-
-
-def _go(place: Place) -> list[str]:
+def _go(folder: Path) -> None:
     """Build the program, with the standard library alone and no network."""
-    binary = place.folder / "server"
-    environ = {"GO111MODULE": "off", "GOCACHE": str(place.folder / "cache"), "GOFLAGS": ""}
-    build = [harness.program("go"), "build", "-o", str(binary), str(SERVERS / "main.go")]
+    environ = {"GO111MODULE": "off", "GOCACHE": str(folder / "cache"), "GOFLAGS": ""}
+    build = [harness.program("go"), "build", "-o", str(folder / "server"), str(SERVERS / "main.go")]
     subprocess.run(build, check=True, env=harness.clean_environ() | environ, timeout=300)
-    return [str(binary)]
 
+
+WSGI = (("app.py", "wsgi.py"),)
+RACK = (("config.ru", "config.ru"), ("unicorn.rb", "unicorn.rb"))
+IN_PRODUCTION = (("RACK_ENV", "production"),)
 
 KINDS = (
-    Kind("gunicorn sync", _gunicorn(), _package("gunicorn")),
-    Kind("gunicorn sync, as PID 1", _gunicorn(), _package("gunicorn"), pid1=True),
+    Kind("gunicorn sync", "gunicorn", _package("gunicorn"), WSGI),
+    Kind("gunicorn sync, as PID 1", "gunicorn", _package("gunicorn"), WSGI, pid1=True),
     # its kept connections are closed between two requests, and only once it has looked
-    Kind("gunicorn gthread", _gunicorn("--threads=4"), _package("gunicorn"), lost_kept=4),
+    Kind(
+        "gunicorn gthread",
+        "gunicorn",
+        _package("gunicorn"),
+        WSGI,
+        more=("--threads", "4"),
+        lost_kept=4,
+    ),
     Kind(
         "uvicorn",
-        _python("-m", "uvicorn", "--fd=3", "--log-level=warning", "asgi:app"),
+        "uvicorn",
         _package("uvicorn"),
+        (("app.py", "asgi.py"),),
+        environ=(("UVICORN_LOG_LEVEL", "warning"),),
         statuses=frozenset({-15}),
         lost_new=ACCEPT_RACE,
         lost_kept=IDLE_RACE,
     ),
     Kind(
         "aiohttp",
-        _python("aiohttp_server.py"),
+        "aiohttp",
         _package("aiohttp"),
+        (("app.py", "aiohttp_server.py"),),
         lost_new=ACCEPT_RACE,
         lost_kept=IDLE_RACE,
     ),
-    Kind("node http", _node, _says("node", "--version"), lost_kept=IDLE_RACE),
-    Kind("Go net/http", _go, _says("go", "version"), lost_kept=IDLE_RACE),
+    Kind(
+        "node http",
+        "node",
+        _says("node", "--version"),
+        (("server.js", "server.js"),),
+        lost_kept=IDLE_RACE,
+    ),
+    Kind("Go net/http", "Go", _says("go", "version"), build=_go, lost_kept=IDLE_RACE),
     Kind(
         "nginx",
-        _nginx,
+        "nginx",
         _says("nginx", "-v"),
-        options=("--worker-stop-signal=QUIT", "--worker-env=NGINX=3;"),
+        (("nginx.conf", "nginx.conf"), ("nonblocking.py", "")),
+        more=("-p", "FOLDER", "-c", "nginx.conf"),
         lost_kept=IDLE_RACE,
     ),
     Kind(
         "puma",
-        _puma,
+        "puma",
         _says("puma", "--version"),
-        # 5.6 serves a kept connection on while its client is quick, now and then for over 15 s
+        RACK,
+        environ=IN_PRODUCTION,
+        # 5.6 serves a kept connection on while its client is quick, now and then for over 15 s,
+        # and now and then closes one that another thread reads from: a 500
         options=("--recycle-timeout=6s",),
         statuses=frozenset({-15, -9}),
         lost_new=ACCEPT_RACE,
         lost_kept=IDLE_RACE,
+        errors=5,
         killed=5,
     ),
-    Kind(
-        "unicorn",
-        _unicorn,
-        _says("unicorn", "--version"),
-        options=("--worker-stop-signal=QUIT",),
-    ),
+    Kind("unicorn", "unicorn", _says("unicorn", "--version"), RACK, environ=IN_PRODUCTION),
     Kind(
         "a bare accept loop",
-        _python("accept_loop.py"),
+        "shell, anything",
         lambda: sys.version.split()[0],
+        (("server", "accept_loop.py"),),
         statuses=frozenset({-15}),
         lost_new=ACCEPT_RACE,
         lost_kept=ACCEPT_RACE,  # it closes each connection: every kept client's is a new one, too
     ),
     Kind(
         "srvinit.srv, threading http.server",
-        lambda place: [sys.executable, "callable_worker.py", place.address],
+        "",
         lambda: sys.version.split()[0],
-        is_library=True,
+        (("callable_worker.py", "callable_worker.py"),),
     ),
 )

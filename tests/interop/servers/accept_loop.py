@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """The least a server can be: it accepts, answers, closes, and dies of SIGTERM as the kernel wills.
 
 No handler, no thread, no event loop: what srvinit alone can do for a program that does nothing.

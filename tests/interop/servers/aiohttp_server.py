@@ -15,4 +15,4 @@ async def answer(_request: web.Request) -> web.Response:
 
 app = web.Application()
 app.router.add_get("/", answer)
-web.run_app(app, sock=socket.socket(fileno=3), print=None, access_log=None)
+web.run_app(app, sock=socket.socket(fileno=3))

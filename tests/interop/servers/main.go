@@ -13,7 +13,7 @@ import (
 )
 
 func main() {
-	listener, err := net.FileListener(os.NewFile(3, "http"))
+	listener, err := net.FileListener(os.NewFile(3, ""))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,15 +1,11 @@
 // node http on fd 3. While it closes it answers with Connection: close, so that no kept-alive
-// client sends its next request to a process that is about to end: three lines, marked.
+// client sends its next request to a process that is about to end: README.md's three lines.
 'use strict'
 const http = require('node:http')
 
-let closing = false // 1
-const server = http.createServer((request, response) => {
-  if (closing) response.setHeader('Connection', 'close') // 2
-  response.end(`${process.pid}\n`)
-})
-server.listen({ fd: 3 })
-process.on('SIGTERM', () => {
-  closing = true // 3
-  server.close()
-})
+const server = http.createServer((request, response) => response.end(`${process.pid}\n`))
+server.listen({fd: 3})
+
+let closing = false
+server.prependListener('request', (_, response) => { if (closing) response.setHeader('Connection', 'close') })
+process.on('SIGTERM', () => { closing = true; server.close() })

@@ -1,3 +1,3 @@
 # unicorn compares this address with that of the inherited socket, and takes that if they are equal.
-listen ENV.fetch("ADDRESS")
+listen 8080
 worker_processes 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from srvinit.options import Options
 
 FIRST_PID = 100
+SHORTEST_LIFE_S = 0.001  # without it a boot loop without delay would stop the time
 KILLED = 9
 ABORTED = 6
 TERMINATED = 15
@@ -186,13 +187,15 @@ class World:
         now = self.now
         self.orphans += behaviour.orphans
         if behaviour.exec_status:
-            self._end(process, behaviour.exec_status << 8)
+            after = behaviour.ends_after or SHORTEST_LIFE_S
+            self.at(now + after, self._end, process, behaviour.exec_status << 8)
         elif behaviour.ready_after is not None:
             self.at(now + behaviour.ready_after, self._become_ready, process)
         if behaviour.pings_every is not None and behaviour.repeats_ready:
             self.at(now, self._ping_early, process)
         if behaviour.ends_after is not None:
-            self.at(now + behaviour.ends_after, self._end, process, behaviour.ends_with)
+            after = max(behaviour.ends_after, SHORTEST_LIFE_S)
+            self.at(now + after, self._end, process, behaviour.ends_with)
         return events.Spawned(order.number, pid)
 
     def _signal(self, order: actions.Signal) -> None:

@@ -1,0 +1,222 @@
+"""DESIGN section 4's promises, under any interleaving that hypothesis can think of.
+
+The same simulated processes as in the simulator, but hypothesis chooses what happens, and shrinks
+what fails; the failure is printed as a unit test to paste.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import oracle
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from replay import DrawnOptions, Recording
+from simulated import KILLED, Behaviour, World
+
+from srvinit.lifecycle import events
+
+if TYPE_CHECKING:
+    from srvinit.lifecycle.events import Event
+
+CRASH = 1 << 8
+BEHAVIOURS = {
+    "quick": Behaviour(),
+    "slow": Behaviour(ready_after=1.2, stops_after=0.8),
+    "never ready": Behaviour(ready_after=None, stops_after=None),
+    "stubborn": Behaviour(stops_after=None),
+    "lingering": Behaviour(stops_after=3.0),
+    "crashing at start": Behaviour(ready_after=None, ends_after=0.3, ends_with=CRASH),
+    "crashing before it settled": Behaviour(ends_after=0.4, ends_with=CRASH),
+    "crashing later": Behaviour(ends_after=2.5, ends_with=KILLED),
+    "max-requests": Behaviour(ends_after=2.5),
+    "ending at once": Behaviour(ready_after=0.0, ends_after=0.1),
+    "forking": Behaviour(orphans=2),
+    "exec fails": Behaviour(exec_status=127, ends_after=0.2),
+    "fork fails": Behaviour(fails_to_spawn=True),
+    "unkillable": Behaviour(stops_after=None, killed_after=None),
+    "hanging": Behaviour(pings_every=0.5, hangs_after=1.0, aborts=False),
+    "pinging": Behaviour(pings_every=0.5, repeats_ready=True),
+}
+SETTINGS = st.fixed_dictionaries(
+    {
+        "recycle_max_surge": st.sampled_from((1, 0, 2, "50%", "100%")),
+        "recycle_max_unavailable": st.sampled_from((1, 2, "50%")),
+        "recycle_settle": st.sampled_from((1, 0)),
+        "recycle_timeout": st.sampled_from((2, 0)),
+        "recycle_retries": st.sampled_from((2, 1)),
+        "restart_delay": st.sampled_from((1, 0)),
+        "restart_limit": st.sampled_from((0, 3)),
+        "restart_reset": st.sampled_from((2, 0)),
+        "restart_policy": st.sampled_from(("always", "on-failure", "never")),
+        "shutdown_delay": st.sampled_from((0, 1)),
+        "shutdown_timeout": st.sampled_from((2, 0)),
+        "shutdown_margin": st.sampled_from((1, 0)),
+        "worker_watchdog": st.sampled_from((0, 1)),
+        "worker_max_age": st.sampled_from((0, 4)),
+        "worker_require": st.just("notify"),
+    },
+    optional={"bind": st.just([":8099"])},
+)
+COUNTS = st.integers(1, 4)
+NAMES = ("HUP", "TTIN", "TTOU", "TERM", "INT", "USR1", "CONT", "WINCH")
+
+
+class Promises(RuleBasedStateMachine):
+    """A world that hypothesis plays with, and an oracle that watches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kind = "quick"
+        self.config: Event | None = None
+
+    @initialize(drawn=SETTINGS, count=COUNTS, kind=st.sampled_from(sorted(BEHAVIOURS)))
+    def begin(self, drawn: dict[str, Any], count: int, kind: str) -> None:
+        self.kind = kind
+        self.drawn = drawn
+        options = DrawnOptions(**drawn)
+        self.world = World(options, count, lambda *_: BEHAVIOURS[self.kind])
+        self.world.keeps_history = False
+        self.world.next_config = self._next_config
+        self.recording = Recording(self.world.pool)
+        self.oracle = oracle.Oracle(self.world)
+        self.world.begin()
+
+    def _next_config(self) -> Event:
+        config, self.config = self.config, None
+        pool = self.world.pool
+        return config or events.ConfigRead(pool.options, pool.configured_count)
+
+    def is_alive(self) -> bool:
+        return self.world.exit is None
+
+    # --- what may happen ----------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from((0.0, 0.1, 0.5, 1.0, 3.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.world.run(seconds)
+
+    @rule(seconds=st.sampled_from((0.5, 20.0)))
+    @precondition(is_alive)
+    def srvinit_is_suspended(self, seconds: float) -> None:
+        self.world.suspend(seconds)
+        self.world.run(0.0)
+
+    @rule(kind=st.sampled_from(sorted(BEHAVIOURS)))
+    @precondition(is_alive)
+    def new_workers_are(self, kind: str) -> None:
+        self.kind = kind
+
+    @rule(name=st.sampled_from(NAMES), by_terminal=st.booleans())
+    @precondition(is_alive)
+    def a_signal_arrives(self, name: str, *, by_terminal: bool) -> None:
+        self.world.signal(name, by_terminal=by_terminal)
+
+    @rule(times=st.integers(2, 5))
+    @precondition(is_alive)
+    def several_sighups_arrive(self, times: int) -> None:
+        for _ in range(times):
+            self.world.signal("HUP")
+
+    @rule(which=st.integers(0, 7), status=st.sampled_from((KILLED, 0, CRASH)))
+    @precondition(is_alive)
+    def a_worker_ends(self, which: int, status: int) -> None:
+        pids = self.world.pids()
+        if pids:
+            self.world.kill(pids[which % len(pids)], status)
+
+    @rule()
+    @precondition(is_alive)
+    def all_workers_end(self) -> None:
+        for pid in self.world.pids():
+            self.world.kill(pid)
+
+    @rule(which=st.integers(0, 7))
+    @precondition(is_alive)
+    def a_worker_is_stopped(self, which: int) -> None:
+        pids = self.world.pids()
+        if pids:
+            self.world.stop(pids[which % len(pids)])
+
+    @rule(drawn=SETTINGS, count=COUNTS)
+    @precondition(is_alive)
+    def the_file_changes(self, drawn: dict[str, Any], count: int) -> None:
+        kept = {"bind": self.drawn["bind"]} if "bind" in self.drawn else {}
+        own = {name: value for name, value in drawn.items() if name != "bind"}
+        self.config = events.ConfigRead(DrawnOptions(**own, **kept), count)
+
+    @rule()
+    @precondition(is_alive)
+    def the_file_becomes_faulty(self) -> None:
+        self.config = events.ConfigRejected(["recycle.tiemout: unknown setting"])
+
+    def teardown(self) -> None:
+        """Whatever has happened, it ends within its budget when asked to."""
+        if not hasattr(self, "world"):
+            return
+        if self.world.exit is None:
+            self.world.signal("TERM")
+            self.world.run(60.0)
+            assert self.world.exit is not None, self._as_test("it did not end")
+        for promise in oracle.PROMISES:
+            self._holds(promise)
+
+    # --- what must hold -----------------------------------------------------------------------
+
+    def _holds(self, *promises: str) -> None:
+        for promise in promises:
+            broken = self.oracle.broken.get(promise)
+            assert not broken, self._as_test(f"{promise}: {broken}")
+
+    def _as_test(self, failure: str) -> str:
+        return f"\n\n{self.recording.as_test('found_by_hypothesis', failure)}\n"
+
+    @invariant()
+    def a_recycle_never_takes_ready_workers_below_count_minus_max_unavailable(self) -> None:
+        """Nor live ones above count + max_surge, outside a shutdown."""
+        self._holds(oracle.READY_FLOOR, oracle.LIVE_CEILING)
+
+    @invariant()
+    def a_recycle_whose_new_workers_fail_recycle_retries_times_is_given_up(self) -> None:
+        """Old workers stay, `recycle.failed` says why; the next SIGHUP starts afresh."""
+        self._holds(oracle.GIVES_UP)
+
+    @invariant()
+    def any_number_of_sighups_during_a_recycle_causes_exactly_one_further_pass(self) -> None:
+        """Begun after the last of them."""
+        self._holds(oracle.ONE_MORE_RECYCLE)
+
+    @invariant()
+    def a_slot_has_at_most_one_replacement_under_way(self) -> None:
+        """A pid is signalled only while it is unreaped; each stop signal is sent once."""
+        self._holds(oracle.ONE_REPLACEMENT, oracle.UNREAPED_ONLY, oracle.ONE_STOP_SIGNAL)
+
+    @invariant()
+    def once_shutting_down_nothing_is_spawned_and_the_pool_is_done_by_its_deadline(self) -> None:
+        """Whatever the workers do; further TERMs change nothing."""
+        self._holds(oracle.NO_SPAWN, oracle.DONE_IN_TIME, oracle.HONEST_STATUS)
+
+    @invariant()
+    def only_a_workers_exit_counts_as_a_workers_failure(self) -> None:
+        """An orphan's status never does: the core is told of workers alone."""
+        self._holds(oracle.SUMS)
+
+    @invariant()
+    def every_worker_is_logged_once_as_started_and_once_as_exited(self) -> None:
+        """With slot, generation, pid, status and reason."""
+        self._holds(oracle.LOGGED_ONCE)
+
+    @invariant()
+    def the_manager_is_told_once_and_nothing_spins_or_piles_up(self) -> None:
+        self._holds(oracle.READY_ONCE, oracle.NO_BUSY_LOOP, oracle.BOUNDED)
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = settings(
+    max_examples=600,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)

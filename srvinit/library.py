@@ -1,8 +1,10 @@
 """srvinit as a Python library: run a callable in each of N forked workers.
 
     def serve(worker):
-        worker.on("disconnect", lambda: server.shutdown())
-        server.serve_forever(worker.sockets[0])
+        loop = asyncio.new_event_loop()
+        worker.on("disconnect", lambda: loop.call_soon_threadsafe(loop.stop))
+        loop.run_until_complete(asyncio.start_server(answer, sock=worker.sockets[0]))
+        loop.run_forever()
 
     srv(serve, bind=":8080", worker_count=4)
 
@@ -55,7 +57,8 @@ class Worker:
         """Call `callback()` when the worker is asked to stop ("disconnect", the only event).
 
         It is called in the main thread, between two of its instructions, like any Python signal
-        handler. The worker ends when the function returns; one that registers no callback gets
+        handler: what waits for that very thread (socketserver's `shutdown()`) goes into a thread
+        of its own. The worker ends when the function returns; one that registers no callback gets
         SystemExit instead.
         """
         if event not in EVENTS:

@@ -1,8 +1,11 @@
-"""The shared sockets of this run: opened, gone over to new ones, given up; and the log of it."""
+"""The shared sockets of this run: opened, gone over to new ones, given up; and the log of it.
+
+Only who binds something pays for the import of what binds.
+"""
 
 from __future__ import annotations
 
-from srvinit.kernel import sockets
+from srvinit.kernel.environment import FIRST_SOCKET_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +24,17 @@ class Listening:
         self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
         self._log = log
 
-    def open(self, options: Options, inherited: Iterable[Inherited]) -> None:
+    def open(self, options: Options, inherited: list[Inherited]) -> None:
         """Open all sockets or none. Raises KernelRefused, which names the address."""
+        if not options.bind and not inherited:
+            return
+        from srvinit.kernel import sockets
+
         self.listeners = sockets.open_listeners(
             options.bind,
             backlog=options.bind_backlog,
             nodelay=options.bind_nodelay,
+            nonblocking=options.bind_nonblocking,
             inherited=inherited,
         )
         self._introduce(self.listeners)
@@ -36,16 +44,22 @@ class Listening:
 
         Raises KernelRefused and leaves everything as it was.
         """
+        from srvinit.kernel import sockets
+
         before = self.listeners
         self.listeners, released = sockets.reopen(
-            before, options.bind, backlog=options.bind_backlog, nodelay=options.bind_nodelay
+            before,
+            options.bind,
+            backlog=options.bind_backlog,
+            nodelay=options.bind_nodelay,
+            nonblocking=options.bind_nonblocking,
         )
         self._released += released
         self._introduce(listener for listener in self.listeners if listener not in before)
 
     def _introduce(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
-            fd = sockets.FIRST_INHERITED_FD + self.listeners.index(listener)
+            fd = FIRST_SOCKET_FD + self.listeners.index(listener)
             self._log.emit(
                 "socket.bound", {"name": listener.name, "address": listener.address, "fd": fd}
             )

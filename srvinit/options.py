@@ -186,6 +186,13 @@ class Options:
         "TCP_NODELAY on the sockets; servers that take an inherited fd for a Unix socket (uvicorn "
         "--fd) need 43 ms a kept-alive answer without it, under 1 ms with it",
     )
+    bind_nonblocking: bool = setting(
+        boolean,
+        "false",
+        "create the sockets non-blocking; nginx takes an inherited socket for such and hangs in "
+        "accept otherwise. Programs that wait in accept itself must not have it: they end of "
+        "EAGAIN. Inherited sockets stay as they are",
+    )
     bind_mode: str = setting(
         choice("shared", later=("steered",)),
         "shared",

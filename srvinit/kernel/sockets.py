@@ -3,8 +3,9 @@
 The kernel facts this rests on:
 
 - All holders of a socket share one description, so O_NONBLOCK set or cleared by one is set or
-  cleared for all (open(2)). Sockets are created blocking and the flag is never touched here: event
-  loops set it and keep it, and clearing it behind their back stops them from answering.
+  cleared for all (open(2)). Sockets are created blocking, or not, as bind.nonblocking has it, and
+  the flag is never touched again: event loops set it and keep it, and clearing it behind their back
+  stops them from answering.
 - A later listen(2) on a listening socket changes its backlog and nothing else. Several servers call
   it on the socket they are handed, with their own number, so it is set back (`restore_backlog`).
 - listen(2) cuts any backlog to net.core.somaxconn of the network namespace.
@@ -127,6 +128,7 @@ def open_listeners(
     *,
     backlog: int | None = None,
     nodelay: bool = True,
+    nonblocking: bool = False,
     inherited: Iterable[Inherited] = (),
 ) -> list[Listener]:
     """Open all of `binds` in their order, or none: KernelRefused names the address and the errno.
@@ -142,6 +144,8 @@ def open_listeners(
         for bind, standin in zip(binds, _stand_ins(binds, adopted), strict=True):
             if standin is None:
                 opened.append(_open(bind, v4_binds, backlog or SOMAXCONN))
+                if nonblocking and not opened[-1].is_inherited:
+                    posix.set_blocking(opened[-1].fd, False)
             else:
                 standin.bind = bind
                 standin.name = bind.name or standin.name
@@ -163,6 +167,7 @@ def reopen(
     *,
     backlog: int | None = None,
     nodelay: bool = True,
+    nonblocking: bool = False,
 ) -> tuple[list[Listener], list[Listener]]:
     """Go over to new `binds`: (the listeners from now on, those to release when nobody needs them).
 
@@ -178,7 +183,7 @@ def reopen(
                 spare.remove(listener)
                 break
     missing = [bind for index, bind in enumerate(binds) if index not in kept]
-    fresh = iter(open_listeners(missing, backlog=backlog, nodelay=nodelay))
+    fresh = iter(open_listeners(missing, backlog=backlog, nodelay=nodelay, nonblocking=nonblocking))
     for index, listener in kept.items():
         listener.bind = binds[index]
         listener.name = binds[index].name or listener.name

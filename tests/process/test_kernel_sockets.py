@@ -28,9 +28,9 @@ from listening import (
     refusal,
 )
 
-from srvinit.settings.addresses import bind_address
 from srvinit.errors import KernelRefused
 from srvinit.kernel import sockets
+from srvinit.settings.addresses import bind_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -285,3 +285,18 @@ def test_poll_finds_new_connections_on_all_holders(opened: Opener) -> None:
         assert select.select([copy], [], [], 5)[0] == [copy]
         assert listener.has_waiting()
     os.close(copy)
+
+
+def test_sockets_are_created_as_asked_blocking_or_not() -> None:
+    """Nginx needs the one, a program that waits in accept the other; a kept socket stays as is."""
+    at_any_port = bind_address("127.0.0.1:0")
+
+    blocking = sockets.open_listeners([at_any_port])
+    nonblocking = sockets.open_listeners([at_any_port], nonblocking=True)
+    kept, _ = sockets.reopen(blocking, [at_any_port], nonblocking=True)
+
+    assert os.get_blocking(blocking[0].fd)
+    assert not os.get_blocking(nonblocking[0].fd)
+    assert os.get_blocking(kept[0].fd)
+    for listener in (*blocking, *nonblocking):
+        listener.close()

@@ -9,7 +9,7 @@ import posix
 
 from srvinit import words
 from srvinit.errors import UsageError
-from srvinit.kernel import descriptors, sockets
+from srvinit.kernel import descriptors
 from srvinit.kernel.spawn import Launch
 
 TYPE_CHECKING = False
@@ -106,7 +106,7 @@ def for_command(
         reload=reload,
         mask=mask,
         command=tuple(command),
-        inherited=sockets.inherited_fds(environ),
+        inherited=_inherited(environ),
     )
     count = options.worker_count
     if not count.is_auto and count.resolve(1) == 1 and posix.isatty(0):
@@ -118,6 +118,15 @@ def for_command(
             goes_first = not options.worker_ignore_sigint
             setup.jobs = JobControl(terminal, worker_goes_first=goes_first)
     return setup
+
+
+def _inherited(environ: Mapping[str, str]) -> list[Inherited]:
+    """List the sockets that a manager has opened for us; without one, import nothing to do so."""
+    if "LISTEN_FDS" not in environ:
+        return []
+    from srvinit.kernel import sockets
+
+    return sockets.inherited_fds(environ)
 
 
 def worker_count(options: Options) -> tuple[int, str]:

@@ -57,7 +57,8 @@ def recipe(server: str, port: int) -> Recipe:
     row = next((cells for cells in rows if cells[0] == server), None)
     if row is None:
         raise LookupError(f"README.md has no recipe for {server!r}")
-    first, *needs = spans(row[1])
+    first = spans(row[1])[0]
+    needs = spans(row[1].partition(", with ")[2])
     words = shlex.split(f"{spans(heads[1])[0]} {first}".replace(PORT, str(port)))
     if words[0] != "srvinit":
         raise ValueError(f"{words} is to begin with srvinit")

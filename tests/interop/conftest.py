@@ -1,17 +1,21 @@
 """Keeps the figures of all servers, prints them as a table and writes them where asked.
 
 INTEROP_RESULTS names the file for the JSON; INTEROP_RECYCLES the number of recycles, 10 by default.
+docs/interop.json, which the README shows, is such a file.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+LOAD_BEFORE = round(os.getloadavg()[0], 1)
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
 COLUMNS = {
     "server": "server",
@@ -48,4 +52,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         terminalreporter.line("  ".join(padded).rstrip())
     if path := os.environ.get("INTEROP_RESULTS"):
-        Path(path).write_text(json.dumps(rows, indent=1) + "\n")
+        Path(path).write_text(json.dumps(_run() | {"servers": rows}, indent=1) + "\n")
+
+
+def _run() -> dict[str, Any]:
+    """Say when and on what: figures of another machine are not to be compared."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    release = ".".join(platform.release().split(".")[:2])
+    return {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} CPUs, {memory:.0f} GiB, Linux {release}",
+        "load_before": LOAD_BEFORE,
+    }

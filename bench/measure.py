@@ -30,7 +30,7 @@ class Scale:
     judges: bool  # whether there is enough of it to judge by
 
 
-FULL = Scale(9, 100, 20_000, (10, 100, 1000), 30.0, 4.0, 6, judges=True)
+FULL = Scale(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, judges=True)
 QUICK = Scale(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, judges=False)
 
 

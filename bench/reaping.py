@@ -23,7 +23,7 @@ def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
         name: lambda line=[*command, *storm]: one_storm(line, scale.orphans)
         for name, command in commands.items()
     }
-    given = take_turns(runs, min(scale.rounds, 5))
+    given = take_turns(runs, min(scale.rounds, 4))
     samples = {name: [values[i::3] for i in range(3)] for name, values in given.items()}
     for number, unit in enumerate(COLUMNS):
         subject.table(unit, {name: one[number] for name, one in samples.items()}, "tini")

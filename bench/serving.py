@@ -75,6 +75,8 @@ def measure_throughput(subject: Subject, scale: Scale) -> None:
         subject.table(f"requests a second, by {how.__name__}", samples, base)
         ratio = ratio_of(samples[f"{name} under srvinit"], samples[base])
         subject.target(f"{ratio:.2f} of {name}'s own, at least {LEAST:g}", met=ratio >= LEAST)
+        if name == "uvicorn":
+            subject.note("(uvicorn's manager leaves Nagle's algorithm on: see bind.nodelay)")
 
 
 def measure_recycles(subject: Subject, scale: Scale) -> None:

@@ -30,7 +30,8 @@ def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
             if greeting:
                 one.wait_said(greeting)
             running[name] = one
-        time.sleep(2.0)  # what follows a start (settled workers, a first log line) is over
+        # A start is over when its workers have stayed ready for restart.reset, 10 s by default.
+        time.sleep(12.0 if scale.judges else 2.0)
         before = {name: (switches(one.pid), cpu_seconds(one.pid)) for name, one in running.items()}
         time.sleep(scale.idle_s)
         for name, one in running.items():

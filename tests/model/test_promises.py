@@ -189,7 +189,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def a_slot_has_at_most_one_replacement_under_way(self) -> None:
-        """A pid is signalled only while it is unreaped; each stop signal is sent once."""
+        """And a pid is signalled only while it is unreaped; each stop signal is sent once."""
         self._holds(oracle.ONE_REPLACEMENT, oracle.UNREAPED_ONLY, oracle.ONE_STOP_SIGNAL)
 
     @invariant()
@@ -199,7 +199,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def only_a_workers_exit_counts_as_a_workers_failure(self) -> None:
-        """An orphan's status never does: the core is told of workers alone."""
+        """But an orphan's status never does: the core is told of workers alone."""
         self._holds(oracle.SUMS)
 
     @invariant()

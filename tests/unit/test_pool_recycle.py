@@ -167,6 +167,23 @@ def test_a_settled_replacement_of_a_given_up_recycle_stays_while_it_is_missed() 
     assert 100 in world.pids()
 
 
+def test_a_sighup_finds_a_slot_with_two_workers_and_leaves_it_with_one() -> None:
+    """The replacement of a recycle that was given up is stale itself in the next."""
+    choose = in_turn(QUICK, QUICK, QUICK, BROKEN)
+    world = settled(2, None, choose, recycle_max_surge=2, recycle_retries=1, restart_delay="3s")
+    world.signal("HUP")
+    world.kill(101)
+    world.run(2)
+    assert world.lines("recycle.failed")
+    assert world.pids() == [100, 102]
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert world.pool.recycle is None
+    assert generations(world) == [3, 3]
+
+
 @pytest.mark.parametrize("times", [1, 2, 50])
 def test_any_number_of_sighups_during_a_recycle_causes_one_further_pass(times: int) -> None:
     world = settled(2)
@@ -350,7 +367,7 @@ def test_a_count_changed_in_the_middle_of_a_recycle_ends_in_one_generation() -> 
 def test_a_slot_that_was_unwanted_for_a_moment_is_recycled_all_the_same() -> None:
     """It was passed over while it was beyond count; the recycle then never ended."""
     crash = Behaviour(ends_after=25.0, ends_with=1 << 8)
-    world = settled(3, None, in_turn(crash), restart_delay="5s", recycle_settle="1s")
+    world = settled(3, None, in_turn(crash), recycle_max_surge=3)
     world.run(6)
     world.signal("TTOU")
     world.signal("HUP")

@@ -27,6 +27,15 @@ def test_a_worker_is_logged_as_started_ready_and_settled() -> None:
     assert world.lines("worker.ready")[0]["after_s"] == 0.5
 
 
+def test_deadlines_that_fall_on_one_instant_are_all_kept() -> None:
+    """Ready, settled and proven at once; the second timer was lost when it equalled the first."""
+    world = pool_of(2, recycle_settle=0, restart_reset=0).begin()
+
+    world.run(1)
+
+    assert world.pool.proven == 2
+
+
 def test_a_worker_that_is_not_ready_in_time_is_killed_and_started_anew() -> None:
     """worker.timeout: time to become ready before it is killed and started anew."""
     never = Behaviour(ready_after=None)

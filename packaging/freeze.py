@@ -32,12 +32,15 @@ def main() -> int:
     parser.add_argument("--prefix", default="/opt/srvinit", help="where the bundle will lie")
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "srvinit")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "freeze")
+    parser.add_argument("--only-venv", action="store_true", help="make what it is made with")
     options = parser.parse_args()
     for name in ("musl-gcc", "patchelf", "strip", "objcopy"):
         if shutil.which(name) is None:
             sys.exit(f"freeze: {name} is missing (Debian: musl-tools, patchelf, binutils)")
     output, work = options.output.resolve(), options.work.resolve()
     python = make_venv(work / "venv")
+    if options.only_venv:
+        return 0
     run_pyinstaller(python, work)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

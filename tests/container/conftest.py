@@ -1,0 +1,90 @@
+"""Fixtures: the frozen bundle, a Docker daemon, an image per base with srvinit in it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bases
+import harness
+import pytest
+from engine import Container, Docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUNDLE = ROOT / "dist" / "srvinit"
+
+# What the README tells users to write.
+DOCKERFILE = """
+FROM {base}
+COPY --from=srvinit /opt/srvinit /opt/srvinit
+ENTRYPOINT ["/opt/srvinit/srvinit"]
+"""
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Path:
+    """Return dist/srvinit, frozen anew if a source is younger than it."""
+    for name in ("patchelf", "musl-gcc", "objcopy"):
+        harness.program(name)
+    stamp = ROOT / "build" / "freeze" / "dist"
+    sources = [*(ROOT / "srvinit").rglob("*.py"), *(ROOT / "packaging").iterdir()]
+    newest = max(path.stat().st_mtime for path in sources)
+    if not BUNDLE.exists() or not stamp.exists() or stamp.stat().st_mtime < newest:
+        subprocess.run(["make", "freeze"], cwd=ROOT, check=True, capture_output=True)
+    return BUNDLE
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """Run a daemon of our own."""
+    with Docker() as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def srvinit_image(docker: Docker, bundle: Path) -> str:
+    """Make the image that holds /opt/srvinit alone, of the bundle of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "opt").mkdir()
+        subprocess.run(["cp", "-a", bundle, f"{folder}/opt/srvinit"], check=True)
+        docker.import_folder(folder, "srvinit")
+    return "srvinit"
+
+
+@pytest.fixture(scope="session")
+def make_image(docker: Docker, srvinit_image: str) -> Callable[[str], str]:
+    """Give out the image of a base with srvinit in it, made when it is first asked for."""
+    made: set[str] = set()
+
+    def make(base: str) -> str:
+        tag = f"test-{base}"
+        if base not in made:
+            docker.build(DOCKERFILE.format(base=bases.make(docker, base)), tag)
+            made.add(base)
+        return tag
+
+    assert srvinit_image
+    return make
+
+
+@pytest.fixture(params=list(bases.BASES))
+def image(request: pytest.FixtureRequest, make_image: Callable[[str], str]) -> str:
+    """Each base in turn, with srvinit in it."""
+    return make_image(request.param)
+
+
+@pytest.fixture
+def run(docker: Docker) -> Iterator[Callable[..., Container]]:
+    """Run containers in the background (arguments: those of `docker run`), removed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> Container:
+            return stack.enter_context(Container(docker, *arguments))
+
+        yield start

@@ -33,7 +33,7 @@ import posix
 import sys
 
 from srvinit.errors import KernelRefused
-from srvinit.kernel import bpf
+from srvinit.kernel import bpf, tcp_table
 from srvinit.kernel.binding import ask, bind_inet, closed_on_error, set_option
 
 TYPE_CHECKING = False
@@ -43,10 +43,7 @@ if TYPE_CHECKING:
     from srvinit.settings.addresses import Bind
 
 STRANGER = -1  # in the order: a socket that is not ours
-MOST_STRANGERS = 64
 TCP_INFO_BYTES = 32  # linux/tcp.h: eight bytes, rto, ato, snd_mss, rcv_mss, unacked, sacked
-LISTENING = b"0A"  # TCP_LISTEN in /proc/net/tcp
-CHUNK_BYTES = 32_768
 
 
 class Group:
@@ -159,15 +156,19 @@ class Group:
         """
         from srvinit.kernel import ordering
 
+        size = self._size()
+        if size < len(self._order):
+            return False
         program = bpf.choose_among(self._places())
-        beyond = len(self._order)
         try:
             for place, seat in enumerate(self._order):
                 # Only the expected one is watched: watching all takes time in the square.
                 asked = self.sockets if seat == STRANGER else {seat: self.sockets[seat]}
                 if ordering.ask_for(place, asked, program) != (None if seat == STRANGER else seat):
                     return False
-            return ordering.ask_for(beyond, self.sockets, program) is not None
+            # One more has our address. If it is in the group, it is nobody of ours that answers.
+            beyond = len(self._order)
+            return size == beyond or ordering.ask_for(beyond, self.sockets, program) is not None
         except ordering.UntoldError:
             return None
         finally:
@@ -180,10 +181,11 @@ class Group:
         program = bpf.choose_among(self._places())
         order: list[int] = []
         try:
-            while len(order) <= len(self.sockets) + MOST_STRANGERS:
-                seat = ordering.ask_for(len(order), self.sockets, program)
+            # Not further: beyond the end the kernel picks by hash, so the answer says nothing.
+            for place in range(self._size()):
+                seat = ordering.ask_for(place, self.sockets, program)
                 if seat in order:
-                    break  # beyond the end: picked by hash
+                    break  # the rest has our address, but is not in our group
                 order.append(STRANGER if seat is None else seat)
         except ordering.UntoldError:
             return False
@@ -215,10 +217,11 @@ class Group:
         that wait are counted. Dearer than `has_waiting`, since it reads a table of /proc.
         """
         sock = self.sockets[seat]
-        table = "tcp" if sock.family == _socket.AF_INET else "tcp6"
         inode = posix.fstat(sock.fileno()).st_ino
-        references = _references(f"/proc/net/{table}", inode)
-        return self.queue_length(seat) if references is None else references - 1
+        for row in tcp_table.listening(sock.family):
+            if row.inode == inode:
+                return row.references - 1
+        return self.queue_length(seat)
 
     def restore_backlog(self) -> None:
         """Set the backlogs again after a worker may have lowered one; nothing else changes."""
@@ -289,6 +292,14 @@ class Group:
         """Say where in the group the rotation's sockets stand; all of ours if there is none."""
         chosen = self.rotation or self.sockets.keys()
         return [place for place, seat in enumerate(self._order) if seat in chosen]
+
+    def _size(self) -> int:
+        """Count who listens on our address; without /proc, ourselves."""
+        sock = next(iter(self.sockets.values()))
+        inode = posix.fstat(sock.fileno()).st_ino
+        rows = tcp_table.listening(sock.family)
+        ours = [row.local for row in rows if row.inode == inode]
+        return sum(row.local in ours for row in rows) or len(self._order)
 
     def _attach(self, places: Iterable[int]) -> None:
         program = bpf.choose_among(places)
@@ -367,30 +378,3 @@ def is_no_steering(refused: KernelRefused) -> bool:
         errno.EFAULT,
         errno.ENOMEM,
     }
-
-
-def _references(table: str, inode: int) -> int | None:
-    """Read how many references the kernel holds on a listening socket; None if that is not told.
-
-    Listening sockets come first, and each row has the same length: however many connections there
-    are, they are not read.
-    """
-    try:
-        fd = posix.open(table, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        rest = b""
-        while chunk := posix.read(fd, CHUNK_BYTES):
-            *rows, rest = (rest + chunk).split(b"\n")
-            for row in rows:
-                fields = row.split()
-                if fields[3] not in {LISTENING, b"st"}:
-                    return None
-                if fields[9] == b"%d" % inode:
-                    return int(fields[10])
-    except (OSError, IndexError, ValueError):
-        return None
-    finally:
-        posix.close(fd)
-    return None

@@ -11,7 +11,7 @@ What it rests on:
 - Offsets from SKF_AD_OFF on are no bytes of the packet: SKF_AD_RANDOM is a random number of 32 bit.
   Those from SKF_NET_OFF on count from the network header (linux/filter.h).
 - At most BPF_MAXINSNS instructions, and translated at most net.core.optmem_max bytes, which was
-  20,480 until Linux 6.7: some 2,500 instructions of 8 bytes each.
+  20,480 before Linux 6.8 (4944566706b2): some 2,500 instructions of 8 bytes each.
 
 Only C modules are imported, and not even `array`, the usual way to an address: it imports
 `collections`, 4 ms. In CPython a bytes object's content is the end of the object, so its address

@@ -7,8 +7,9 @@ gets the seat next. Nothing here decides; nothing here must ever close a queue w
 unless told to. The kernel facts this rests on (net/core/sock_reuseport.c, net/ipv4/):
 
 - A TCP socket joins the group at listen(2), not at bind(2), behind all others; when one leaves, the
-  last takes its place. So since 4.5; since 5.14 with net.ipv4.tcp_migrate_req=1 those that left
-  are remembered, but behind the living ones. To join, it must be of the same user.
+  last takes its place (socket(7), SO_ATTACH_REUSEPORT_CBPF; for TCP since 4.6). Since 5.14, with
+  net.ipv4.tcp_migrate_req=1, those that left are remembered, but behind the living ones. To join,
+  it must be of the same user.
 - close(2) in srvinit takes a socket out of nothing while a worker has a copy. shutdown(2) does, for
   all copies; a later listen(2) on one of them puts it back, as the last.
 - Whoever binds with SO_REUSEPORT as the same user is in the group. The first socket is bound
@@ -365,7 +366,7 @@ def adopt(
 def is_no_steering(refused: KernelRefused) -> bool:
     """Say whether a refusal is about steering as such, not about the address or our means.
 
-    ENOPROTOOPT: gVisor, Linux before 4.5. EPERM, EACCES, ENOSYS: a seccomp profile. EINVAL,
+    ENOPROTOOPT: gVisor, an old Linux. EPERM, EACCES, ENOSYS: a seccomp profile. EINVAL,
     EFAULT: a kernel that reads the program in another way.
     """
     return refused.call == "setsockopt" and refused.number in {

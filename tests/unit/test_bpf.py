@@ -85,7 +85,7 @@ def test_hundreds_of_sockets_are_told_apart_with_any_of_them_left_out(size: int)
 
 
 def test_a_thousand_sockets_with_every_other_one_left_out_fit_old_kernels() -> None:
-    """Linux before 6.7 takes 20,480 bytes; translating adds some 20 instructions at most."""
+    """Linux before 6.8 takes 20,480 bytes; translating adds some 20 instructions at most."""
     program = bpf.choose_among(range(0, 1000, 2))
     assert len(program) // 8 < 20_480 // 8 - 40
 

@@ -91,7 +91,8 @@ class Supervisor:
             return STATUS_OF_OUR_FAULT
         self._prepare(options)
         self.pool = Pool(options, count)
-        self._feed(events.Begin())
+        self._feed(events.Begin(inherits_sockets=bool(self._setup.inherited)))
+        posix.sched_yield()  # a worker that is queued behind us on our CPU goes first
         self._orphans.adopt()  # before a worker has got so far as to leave any
         while self.status is None:
             self._survive(self._turn)

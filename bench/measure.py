@@ -61,7 +61,7 @@ class Subject:
     ) -> None:
         """Show median, n, spread and the ratio to `base` of each program."""
         width = max(map(len, samples))
-        head = f"{'':{width}}  {'n':>4}  {'median':>9}  {'10 % .. 90 %':>19}  {'best':>9}  ratio"
+        head = f"{'':{width}}  {'n':>4}  {'median':>9}  {'10 % .. 90 %':>19}  {'least':>9}  ratio"
         self.lines.append(f"{head}    ({unit})")
         for name, values in samples.items():
             shown = [value * scale for value in values]

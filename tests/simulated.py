@@ -166,9 +166,9 @@ class World:
                 self.witness(event, orders)
             waiting = answers + waiting
 
-    def begin(self) -> Self:
+    def begin(self, *, inherits_sockets: bool = False) -> Self:
         """Start the workers."""
-        self.feed(events.Begin())
+        self.feed(events.Begin(inherits_sockets))
         return self
 
     def signal(self, name: str, **more: Any) -> None:

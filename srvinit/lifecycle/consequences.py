@@ -55,7 +55,7 @@ class Parting(Record):
 def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> list[Action]:
     """Draw the pool's conclusions from a worker's new state."""
     if worker.state == STARTING and pool.phase != ending.SERVING:
-        return pool.retire(worker, pool.end.kill_by, "srvinit is shutting down", now)
+        return pool.retire(worker, pool.end.kill_by, ending.SHUTTING_DOWN, now)
     if worker.state == READY:
         pool.has_run = True
     elif worker.state == SETTLED:
@@ -166,8 +166,6 @@ def _fail(pool: Pool, parting: Parting, now: float) -> tuple[str, list[Action]]:
         if recycle.failures >= options.recycle_retries:
             following = "the recycle is given up"
         return following, []
-    if parting.has_stayed(now):
-        return following, []  # it has crashed, but not in a row of those that cannot start
     # While a proven worker serves, what fails beside it is no reason to stop serving.
     pool.failures_in_row = 0 if pool.proven else pool.failures_in_row + 1
     if not options.restart_limit or pool.failures_in_row < options.restart_limit:

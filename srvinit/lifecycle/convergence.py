@@ -145,8 +145,8 @@ def retire_replaced(pool: Pool, now: float) -> list[Action] | None:
         else:
             if pool.recycle is not None:
                 pool.recycle.replaced += 1
-            orders += pool.retire(old, by, f"worker {new.pid} of generation {new.generation} "
-                                  "took its place", now)  # fmt: skip
+            why = f"pid {new.pid} of generation {new.generation} took its place"
+            orders += pool.retire(old, by, why, now)
     return orders or None
 
 

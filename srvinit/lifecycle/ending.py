@@ -27,6 +27,7 @@ DONE = "done"  # srvinit has said how it ends
 PHASES = (SERVING, DRAINING, STOPPING, SWEEPING, DONE)
 
 FORCED_STATUS = 124
+SHUTTING_DOWN = "srvinit is shutting down"  # the reason itself is said once, in shutdown.started
 # A second Ctrl-C within this time is the same impatience, or a key that bounced.
 IMPATIENCE_S = 1.0
 # The last part of the margin is for reaping what got SIGKILL in the sweep.
@@ -148,6 +149,7 @@ def _begin(
         "delay_s": delay,
         "timeout_s": options.shutdown_timeout,
         "margin_s": options.shutdown_margin,
+        "deadline_s": round(end.done_by - now, 3),
     }
     orders: list[Action] = [Log("shutdown.started", said), TellManager("STOPPING=1")]
     if pool.recycle is not None:
@@ -156,7 +158,7 @@ def _begin(
     for worker in list(pool.workers.values()):
         if worker.state == STARTING or worker.asked_in is not None:
             # Those on their way out already are told only that there may be less time.
-            orders += pool.retire(worker, end.kill_by, f"{why}: srvinit is shutting down", now)
+            orders += pool.retire(worker, end.kill_by, SHUTTING_DOWN, now)
     return orders
 
 
@@ -192,13 +194,12 @@ def _ask_workers(pool: Pool, now: float) -> list[Action]:
     pool.phase = STOPPING
     end.kill_at = end.kill_by
     left = [worker for worker in pool.workers.values() if worker.asked_in is None]
-    if pool.options.bind:
+    if pool.options.bind or pool.inherits_sockets:
         end.last = next((worker for worker in left if worker.state in SERVING_STATES), None)
     orders: list[Action] = []
-    why = f"{end.reason}: srvinit is shutting down"
     for worker in left:
         if worker is not end.last:
-            orders += pool.retire(worker, end.kill_by, why, now)
+            orders += pool.retire(worker, end.kill_by, SHUTTING_DOWN, now)
     if end.last is None:
         return [CloseSockets(), *orders]
     end.half_by = now + (end.kill_by - now) / 2  # a late Tick leaves less than the setting
@@ -217,8 +218,7 @@ def retire_last(pool: Pool, _event: Event | None, now: float) -> list[Action]:
         return []
     if pool.workers.get(last.pid) is not last:
         return [CloseSockets()]
-    why = f"{pool.end.reason}: srvinit is shutting down"
-    return [CloseSockets(), *pool.retire(last, pool.end.kill_by, why, now)]
+    return [CloseSockets(), *pool.retire(last, pool.end.kill_by, SHUTTING_DOWN, now)]
 
 
 def _sweep(pool: Pool, now: float) -> list[Action]:

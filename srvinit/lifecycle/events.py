@@ -94,7 +94,12 @@ class Announced(Event):
 
 
 class Begin(Event):
-    """The sockets are bound and signals are taken in: the workers may start."""
+    """The sockets are bound and signals are taken in: the workers may start.
+
+    `inherits_sockets`: srvinit's own parent handed some over, which no setting names.
+    """
+
+    inherits_sockets: bool = False
 
 
 class Tick(Event):

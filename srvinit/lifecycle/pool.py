@@ -68,6 +68,7 @@ class Pool:
         self.want(options, count)
         self.phase = ending.SERVING
         self.generation = 1
+        self.inherits_sockets = False
         self.slots: list[Slot] = []
         self.workers: dict[int, Worker] = {}  # every unreaped one, by pid
         self.spawning: dict[int, Worker] = {}  # asked for, by number

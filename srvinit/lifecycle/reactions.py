@@ -68,6 +68,7 @@ def meaning_of(pool: Pool, event: SignalArrived) -> str:
 
 def begin(pool: Pool, event: Begin, now: float) -> list[Action]:
     """Want the workers: the rules start them."""
+    pool.inherits_sockets = event.inherits_sockets
     pool.resize(pool.count, now, "start")
     return []
 

@@ -149,10 +149,7 @@ def begin_settling(worker: Worker, event: BecameReady, now: float) -> list[Actio
     if options.worker_watchdog:
         worker.hang_by = now + options.worker_watchdog
     ready = {"after_s": round(now - worker.started_at, 6), "require": options.worker_require}
-    orders: list[Action] = [Log("worker.ready", worker.names() | ready)]
-    if options.bind:
-        orders.append(RestoreBacklog())
-    return orders
+    return [Log("worker.ready", worker.names() | ready), RestoreBacklog()]
 
 
 def begin_proving(worker: Worker, event: Overdue, now: float) -> list[Action]:
@@ -225,8 +222,8 @@ def abort(worker: Worker, event: Hung, now: float) -> list[Action]:
     ]
 
 
-def _kill(worker: Worker, why: str, now: float) -> list[Action]:
-    said = {"why": why, "waited_s": round(now - worker.since, 3)}
+def _kill(worker: Worker, why: str, now: float, signal: str | None = None) -> list[Action]:
+    said = {"why": why, "signal": signal, "waited_s": round(now - worker.since, 3)}
     return [Log("worker.killed", worker.names() | said), KillGroup(worker.pid)]
 
 
@@ -237,7 +234,8 @@ def kill_late_starter(worker: Worker, event: Overdue, now: float) -> list[Action
 
 def kill_stubborn(worker: Worker, event: Overdue, now: float) -> list[Action]:
     """Kill it: it had its time to stop."""
-    return _kill(worker, f"it did not stop after SIG{worker.options.worker_stop_signal}", now)
+    signal = worker.options.worker_stop_signal
+    return _kill(worker, f"it did not stop after SIG{signal}", now, signal)
 
 
 def kill_hung(worker: Worker, event: Overdue, now: float) -> list[Action]:

@@ -60,7 +60,7 @@ def test_the_old_worker_serves_until_the_slow_new_one_is_ready() -> None:
 
     (asked_at,) = world.times("worker.stopping")
     assert asked_at == pytest.approx(begun + 5.0 + 1.0)
-    assert world.lines("worker.stopping")[0]["why"] == "worker 101 of generation 2 took its place"
+    assert world.lines("worker.stopping")[0]["why"] == "pid 101 of generation 2 took its place"
 
 
 def test_a_new_worker_that_dies_before_it_settled_never_replaces_a_good_one() -> None:

@@ -103,8 +103,11 @@ def test_with_the_default_limit_a_boot_loop_ends() -> None:
 
 
 def test_all_workers_killed_again_and_again_come_back_each_time() -> None:
-    """C30: each time 4 ready within 2 s, never 3 for good, never 5."""
-    world = pool_of(4, restart_delay="200ms").begin()
+    """C30: each time 4 ready within 2 s, never 3 for good, never 5.
+
+    Without a limit: by the default one, ten deaths of workers that are not proven end srvinit.
+    """
+    world = pool_of(4, restart_delay="200ms", restart_limit=0).begin()
 
     for _ in range(200):
         world.run(5)
@@ -117,13 +120,24 @@ def test_all_workers_killed_again_and_again_come_back_each_time() -> None:
 
 def test_a_proven_worker_sets_the_row_back() -> None:
     """restart.reset."""
-    choose = in_turn(FALSE, FALSE, Behaviour(ends_after=13, ends_with=1 << 8), FALSE, FALSE)
+    choose = in_turn(FALSE, FALSE, Behaviour(ends_after=13, ends_with=1 << 8), FALSE)
     world = pool_of(1, choose=choose, restart_limit=3, restart_delay="1s").begin()
 
     world.run(60)
 
     assert world.exit is None
     assert world.pool.proven == 1
+
+
+def test_a_worker_that_settles_and_dies_before_it_is_proven_counts() -> None:
+    """A database that is not there is noticed after seconds: that is a crash loop as well."""
+    dies = Behaviour(ends_after=3, ends_with=1 << 8)
+    world = pool_of(1, dies, restart_limit=4, restart_delay="1s").begin()
+
+    world.run(60)
+
+    assert exit_status(world) == 1
+    assert len(world.lines("worker.started")) == 4
 
 
 def test_what_fails_beside_a_proven_worker_does_not_end_srvinit() -> None:

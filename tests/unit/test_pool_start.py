@@ -153,13 +153,26 @@ def test_spawn_failures_come_back_slot_by_slot() -> None:
 
 
 def test_the_backlog_is_set_again_after_a_worker_is_ready() -> None:
-    def restored(**settings: object) -> int:
-        world = pool_of(2, **settings).begin()
-        world.run(1)
-        return sum(isinstance(order, actions.RestoreBacklog) for _, order in world.orders)
+    world = pool_of(2, bind=[":8099"]).begin()
 
-    assert restored(bind=[":8099"]) == 2
-    assert restored() == 0
+    world.run(1)
+
+    assert sum(isinstance(order, actions.RestoreBacklog) for _, order in world.orders) == 2
+
+
+def test_sockets_that_no_setting_names_are_served_to_the_end_as_well() -> None:
+    """Handed over by srvinit's own parent: the last worker stays until the queue is empty."""
+    world = pool_of(2).begin(inherits_sockets=True)
+    world.run(5)
+
+    world.signal("TERM")
+    world.run(1)
+
+    orders = [order for _, order in world.orders]
+    stops = [index for index, order in enumerate(orders) if order == actions.Signal(100, "TERM")]
+    stops += [index for index, order in enumerate(orders) if order == actions.Signal(101, "TERM")]
+    first, last = sorted(stops)
+    assert first < orders.index(actions.WatchQueue()) < last
 
 
 def test_the_watchdog_replaces_what_hangs() -> None:

@@ -43,7 +43,7 @@ class Log:
         self._render: Renderer | None = None
         self._writer: Writer | None = None
         self._unheard: set[str] = set()  # events that leave no trace at this level
-        self.last: list[str] = []
+        self._kept: list[tuple[str, Mapping[str, Any], float]] = []  # what `last` is made of
 
     def emit(
         self,
@@ -117,6 +117,16 @@ class Log:
         """How many lines were lost so far."""
         return self._unqueued if self._writer is None else self._writer.lost
 
+    @property
+    def last(self) -> list[str]:
+        """The last events as sentences with their time, for the termination message."""
+        from srvinit.report.sentences import sentence
+
+        return [
+            _clock(at) + sentence(event, fields)[:LONGEST_SENTENCE]
+            for event, fields, at in self._kept
+        ]
+
     def close(self) -> None:
         """Write the last words, as far as that is possible without waiting."""
         self.start()
@@ -141,14 +151,13 @@ class Log:
 
     def _put(self, event: str, fields: Mapping[str, Any], at: float, level: str) -> None:
         from srvinit.report.catalogue import EVENTS, LEVELS
-        from srvinit.report.sentences import sentence
 
         name = EVENTS[event].level if event in EVENTS else "error"
         name = level if level in LEVELS else name
         weight = LEVELS[name]
         if weight >= LEVELS["info"]:
-            self.last.append(_clock(at) + sentence(event, fields)[:LONGEST_SENTENCE])
-            del self.last[:-KEPT_SENTENCES]
+            self._kept.append((event, fields, at))
+            del self._kept[:-KEPT_SENTENCES]
         if weight >= LEVELS[self._level] and self._render is not None and self._writer is not None:
             self._writer.write(self._render(name, event, fields, at))
 

@@ -145,13 +145,7 @@ KINDS = (
         lost_new=ACCEPT_RACE,
         lost_kept=IDLE_RACE,
     ),
-    Kind(
-        "node http",
-        "node",
-        _says("node", "--version"),
-        (("server.js", "server.js"),),
-        lost_kept=IDLE_RACE,
-    ),
+    Kind("node http", "node", _says("node", "--version"), (("server.js", "server.js"),)),
     Kind("Go net/http", "Go", _says("go", "version"), build=_go, lost_kept=IDLE_RACE),
     Kind(
         "nginx",

@@ -8,4 +8,4 @@ server.listen({fd: 3})
 
 let closing = false
 server.prependListener('request', (_, response) => { if (closing) response.setHeader('Connection', 'close') })
-process.on('SIGTERM', () => { closing = true; server.close() })
+process.on('SIGTERM', () => { closing = true; require('node:net').Server.prototype.close.call(server) })

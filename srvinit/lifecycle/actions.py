@@ -18,11 +18,16 @@ class Action(Record):
 
 
 class Spawn(Action):
-    """Start a worker. Answer: `Spawned` or `SpawnFailed`, with the same number."""
+    """Start a worker. Answer: `Spawned` or `SpawnFailed`, with the same number.
+
+    `seat` names its sockets in steered mode: those of a crashed worker, with who waits there, or a
+    number never used before. Shared sockets have no seats.
+    """
 
     number: int
     slot: int
     generation: int
+    seat: int
 
 
 class Signal(Action):
@@ -62,6 +67,30 @@ class ReadConfig(Action):
 
 class WatchQueue(Action):
     """Watch the shared sockets until no connection waits. Answer, once: `QueueEmptied`."""
+
+
+class Steer(Action):
+    """Let new connections go to these seats, and to no other. None: whoever gets a seat next."""
+
+    seats: frozenset[int]
+
+
+class WatchSeat(Action):
+    """Watch a worker's seat until nobody waits there. Answer, once: `SeatEmptied`."""
+
+    pid: int
+    seat: int
+
+
+class CloseSeat(Action):
+    """Close a seat that no worker will have again, once nobody waits there, at `by` anyway."""
+
+    seat: int
+    by: float
+
+
+class ShutDoor(Action):
+    """Let nobody new in: a client's first packet is dropped from here on, its retry is refused."""
 
 
 class CloseSockets(Action):

@@ -7,7 +7,7 @@ failure, which belongs to the recycle that brought the worker, or else to the ro
 from __future__ import annotations
 
 from srvinit import words
-from srvinit.lifecycle import ending
+from srvinit.lifecycle import ending, steering
 from srvinit.lifecycle.actions import Log
 from srvinit.lifecycle.events import SpawnFailed
 from srvinit.lifecycle.worker import GONE, KILLING, PROVEN, READY, SERVING_STATES, SETTLED, STARTING
@@ -81,6 +81,8 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     was_in_slot = worker is slot.holder or worker is slot.successor
     was_successor = worker is slot.successor
     pool.leave_slot(worker)
+    is_crash = worker.asked_in is None and pool.phase == ending.SERVING
+    steering.leave_seat(pool, worker, slot, is_crash=is_crash)
     if isinstance(event, SpawnFailed):
         return _retry_spawn(pool, worker, slot, event, now)
     ended: Exited = event  # type: ignore[assignment]  # the table has no other way to GONE

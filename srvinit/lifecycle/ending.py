@@ -9,7 +9,15 @@ The budget is fixed when the first request to stop arrives; whatever happens lat
 
 from __future__ import annotations
 
-from srvinit.lifecycle.actions import CloseSockets, Exit, Log, Sweep, TellManager, WatchQueue
+from srvinit.lifecycle.actions import (
+    CloseSockets,
+    Exit,
+    Log,
+    ShutDoor,
+    Sweep,
+    TellManager,
+    WatchQueue,
+)
 from srvinit.lifecycle.worker import SERVING_STATES, STARTING
 
 TYPE_CHECKING = False
@@ -40,6 +48,7 @@ class End:
     __slots__ = (
         "done_by",
         "half_by",  # when the last worker is asked to stop though connections wait
+        "has_quiescing",  # somebody still empties a queue: the sockets are to stay until then
         "interrupted_at",
         "kill_at",  # when what is left gets SIGKILL; None once it has
         "kill_by",
@@ -62,6 +71,7 @@ class End:
         self.own_status: int | None = None
         self.statuses: list[int] = []
         self.was_forced = False
+        self.has_quiescing = False
         self.reason = ""
 
     def deadline(self, phase: str) -> float | None:
@@ -171,6 +181,9 @@ def step(pool: Pool, now: float) -> list[Action] | None:  # noqa: PLR0911  a lis
     if pool.phase == DRAINING and (now >= end.stop_at or not pool.workers):
         return _ask_workers(pool, now)
     if pool.phase == STOPPING:
+        if end.has_quiescing and not pool.quiescing and end.last is None:
+            end.has_quiescing = False
+            return [CloseSockets()]
         if not (pool.workers or pool.spawning) or end.is_stuck(now):
             return _sweep(pool, now)
         if end.half_by is not None and now >= end.half_by:
@@ -200,8 +213,10 @@ def _ask_workers(pool: Pool, now: float) -> list[Action]:
     for worker in left:
         if worker is not end.last:
             orders += pool.retire(worker, end.kill_by, SHUTTING_DOWN, now)
+    if pool.is_steered:
+        orders.insert(0, ShutDoor())  # else newcomers would keep the last one's queue from emptying
     if end.last is None:
-        return [CloseSockets(), *orders]
+        return [*_close_sockets(pool), *orders]
     end.half_by = now + (end.kill_by - now) / 2  # a late Tick leaves less than the setting
     return [*orders, WatchQueue()]
 
@@ -216,9 +231,16 @@ def retire_last(pool: Pool, _event: Event | None, now: float) -> list[Action]:
     pool.end.half_by = None
     if last is None:
         return []
-    if pool.workers.get(last.pid) is not last:
-        return [CloseSockets()]
-    return [CloseSockets(), *pool.retire(last, pool.end.kill_by, SHUTTING_DOWN, now)]
+    orders: list[Action] = []
+    if pool.workers.get(last.pid) is last:
+        orders = pool.retire(last, pool.end.kill_by, SHUTTING_DOWN, now)
+    return [*_close_sockets(pool), *orders]
+
+
+def _close_sockets(pool: Pool) -> list[Action]:
+    """Close srvinit's copies, but not while a quiescing worker's queue is seen through them."""
+    pool.end.has_quiescing = bool(pool.quiescing)
+    return [] if pool.quiescing else [CloseSockets()]
 
 
 def _sweep(pool: Pool, now: float) -> list[Action]:

@@ -77,6 +77,12 @@ class Exited(Event):
     detail: str = ""
 
 
+class SeatEmptied(Event):
+    """Answer to `WatchSeat`: nobody waits on the worker's sockets, or is on the way there."""
+
+    pid: int
+
+
 class Pinged(Event):
     """The worker sent WATCHDOG=1."""
 
@@ -97,9 +103,11 @@ class Begin(Event):
     """The sockets are bound and signals are taken in: the workers may start.
 
     `inherits_sockets`: srvinit's own parent handed some over, which no setting names.
+    `is_steered`: each worker has sockets of its own, and the kernel can be steered away from them.
     """
 
     inherits_sockets: bool = False
+    is_steered: bool = False
 
 
 class Tick(Event):
@@ -134,6 +142,13 @@ class Hung(Event):
 
 class Retire(Event):
     """The worker shall stop gracefully, and has until `by`. `why` is for the log."""
+
+    by: float
+    why: str
+
+
+class Quiesce(Event):
+    """Steered mode: the worker shall get no new connections, then stop; it has until `by`."""
 
     by: float
     why: str

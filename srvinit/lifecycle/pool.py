@@ -14,19 +14,20 @@ from __future__ import annotations
 from _heapq import heapify, heappop, heappush
 
 from srvinit.errors import LifecycleError
-from srvinit.lifecycle import consequences, convergence, ending, reactions
+from srvinit.lifecycle import consequences, convergence, ending, reactions, steering
 from srvinit.lifecycle.actions import Log, Spawn
 from srvinit.lifecycle.events import (
     Hung,
     KillNow,
     Overdue,
     Pinged,
+    Quiesce,
     Retire,
     Spawned,
     SpawnFailed,
     Tick,
 )
-from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES, Worker
+from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, QUIESCING, SERVING_STATES, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ TIMERS_KEPT = 64
 class Slot:
     """A worker's place, 0 to count - 1. It outlives the worker."""
 
-    __slots__ = ("holder", "index", "is_complete", "refill_at", "successor", "why")
+    __slots__ = ("holder", "index", "is_complete", "refill_at", "seat", "successor", "why")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -57,6 +58,7 @@ class Slot:
         self.successor: Worker | None = None  # the replacement under way; never without a holder
         self.refill_at = 0.0  # no new worker here before
         self.is_complete = False  # restart.policy wants no other worker here
+        self.seat: int | None = None  # what a crashed worker left, with who waits in its queue
         self.why = "start"  # what the next worker here is started for
 
 
@@ -69,6 +71,12 @@ class Pool:
         self.phase = ending.SERVING
         self.generation = 1
         self.inherits_sockets = False
+        self.is_steered = False
+        self.seats = 0  # seats ever given: the next one's number
+        self.rotation: set[int] = set()  # seats of the workers that serve and are to go on
+        self.steered_to: frozenset[int] = frozenset()  # what the last Steer said
+        self.quiescing = 0  # QUIESCING workers
+        self.left_seats: list[int] = []  # of workers that are gone; nobody will have them again
         self.slots: list[Slot] = []
         self.workers: dict[int, Worker] = {}  # every unreaped one, by pid
         self.spawning: dict[int, Worker] = {}  # asked for, by number
@@ -116,7 +124,9 @@ class Pool:
             return orders  # the commonest event of all moves nothing
         bound = STEPS_PER_WORKER * (len(self.workers) + len(self.slots) + self.count + 4)
         for _ in range(bound):
-            step = convergence.step(self, now) if self.phase == ending.SERVING else None
+            step = steering.step(self, now)
+            if step is None and self.phase == ending.SERVING:
+                step = convergence.step(self, now)
             if step is None:
                 step = ending.step(self, now)
             if step is None and type(event) is Tick and self._is_due(now):
@@ -161,6 +171,11 @@ class Pool:
         self.ready += (after in COUNTED_STATES) - (before in COUNTED_STATES)
         self.proven += (after == PROVEN) - (before == PROVEN)
         self.serving += (after in SERVING_STATES) - (before in SERVING_STATES)
+        self.quiescing += (after == QUIESCING) - (before == QUIESCING)
+        if after in SERVING_STATES:
+            self.rotation.add(worker.seat)
+        else:
+            self.rotation.discard(worker.seat)
         if worker.deadline != deadline:
             self._set_timer(worker, worker.deadline, "state")
         if hang_by is None:  # else its timer runs, and is set on when it surfaces
@@ -242,7 +257,9 @@ class Pool:
 
     def spawn(self, slot: Slot, why: str, now: float) -> list[Action]:
         """Start a worker in this slot: its holder, or the successor of its holder."""
-        worker = Worker(self.started, slot.index, self.generation, self.options, why, now)
+        seat = steering.seat_for(self, slot)
+        place = (slot.index, seat)
+        worker = Worker(self.started, place, self.generation, self.options, why, now)
         self.started += 1
         self.live_here += 1
         if slot.holder is None:
@@ -251,12 +268,14 @@ class Pool:
         else:
             slot.successor = worker
         self.spawning[worker.number] = worker
-        return [Spawn(worker.number, slot.index, worker.generation)]
+        return [Spawn(worker.number, slot.index, worker.generation, seat)]
 
     def retire(self, worker: Worker, by: float, why: str, now: float) -> list[Action]:
         """Ask a worker to stop; its slot is free of it from here on, though it lives on."""
         if worker.asked_in is None:
             self.leave_slot(worker)
+        if self.is_steered and worker.state in SERVING_STATES:
+            return self.tell(worker, Quiesce(by, why), now)
         return self.tell(worker, Retire(by, why), now)
 
     def leave_slot(self, worker: Worker) -> None:
@@ -298,6 +317,7 @@ class Pool:
         for slot in self.slots[count:]:
             if slot.holder is not None:
                 self.surplus[slot.index] = slot
+            steering.leave_seat_of(self, slot)
         here = self.slots[:count]
         for slot in here[wanted_before:]:
             self.surplus.pop(slot.index, None)

@@ -13,6 +13,7 @@ Rules of the table:
     READY     fulfils worker.require, and serves; recycle.settle runs
     SETTLED   has been ready for recycle.settle, and counts as ready; restart.reset runs
     PROVEN    has been ready for restart.reset: what crashes beside it is no crash loop
+    QUIESCING steered: gets no new connections; its queue empties, then worker.quiesce runs
     STOPPING  got the stop signal, once; the stop deadline runs
     ABORTING  hung: got SIGABRT for its stack dump; shutdown.margin runs
     KILLING   its group got SIGKILL; there is nothing left to wait for but its exit
@@ -22,7 +23,7 @@ Rules of the table:
 from __future__ import annotations
 
 from srvinit.errors import LifecycleError
-from srvinit.lifecycle.actions import KillGroup, Log, Reap, RestoreBacklog, Signal
+from srvinit.lifecycle import deeds
 from srvinit.lifecycle.events import (
     BecameReady,
     Exited,
@@ -30,7 +31,9 @@ from srvinit.lifecycle.events import (
     KillNow,
     Overdue,
     Pinged,
+    Quiesce,
     Retire,
+    SeatEmptied,
     Spawned,
     SpawnFailed,
 )
@@ -51,13 +54,37 @@ STARTING = "starting"
 READY = "ready"
 SETTLED = "settled"
 PROVEN = "proven"
+QUIESCING = "quiescing"
 STOPPING = "stopping"
 ABORTING = "aborting"
 KILLING = "killing"
 GONE = "gone"
 
-STATES = (SPAWNING, STARTING, READY, SETTLED, PROVEN, STOPPING, ABORTING, KILLING, GONE)
-EVENTS = (Spawned, SpawnFailed, BecameReady, Overdue, Pinged, Hung, Retire, KillNow, Exited)
+STATES = (
+    SPAWNING,
+    STARTING,
+    READY,
+    SETTLED,
+    PROVEN,
+    QUIESCING,
+    STOPPING,
+    ABORTING,
+    KILLING,
+    GONE,
+)
+EVENTS = (
+    Spawned,
+    SpawnFailed,
+    BecameReady,
+    Overdue,
+    Pinged,
+    Hung,
+    Quiesce,
+    SeatEmptied,
+    Retire,
+    KillNow,
+    Exited,
+)
 SERVING_STATES = frozenset((READY, SETTLED, PROVEN))
 COUNTED_STATES = frozenset((SETTLED, PROVEN))  # "ready", in every promise about how many are
 
@@ -75,18 +102,26 @@ class Worker:
         "options",  # those it was started under
         "pid",
         "ready_at",
+        "seat",  # which sockets it has, where sockets are steered
         "since",
         "slot",
         "started_at",
         "state",
+        "stop_by",  # until when it has to stop, from when it is asked to
         "why",  # what it was started for, then what it was asked to stop for
     )
 
     def __init__(  # noqa: PLR0913, PLR0917  a worker is born with all it keeps for life
-        self, number: int, slot: int, generation: int, options: Options, why: str, now: float
+        self,
+        number: int,
+        place: tuple[int, int],
+        generation: int,
+        options: Options,
+        why: str,
+        now: float,
     ) -> None:
         self.number = number
-        self.slot = slot
+        self.slot, self.seat = place
         self.generation = generation
         self.options = options
         self.why = why
@@ -98,6 +133,7 @@ class Worker:
         self.hang_by: float | None = None
         self.asked_in: str | None = None
         self.is_stale = False
+        self.stop_by = now
 
     def take(self, event: Event, now: float) -> list[Action]:
         """Live through one event. Raises LifecycleError where the table has no room for it."""
@@ -128,177 +164,55 @@ class Worker:
         )
 
 
-def begin_start(worker: Worker, event: Spawned, now: float) -> list[Action]:
-    """Give it worker.timeout to become ready."""
-    worker.pid = event.pid
-    worker.started_at = now
-    worker.deadline = now + worker.options.worker_timeout
-    return [Log("worker.started", worker.names() | {"why": worker.why})]
-
-
-def report_no_process(worker: Worker, event: SpawnFailed, now: float) -> list[Action]:
-    """Nothing to clean up: the pool decides when to try again, and says so."""
-    return []
-
-
-def begin_settling(worker: Worker, event: BecameReady, now: float) -> list[Action]:
-    """Let it serve; whether it stays is seen after recycle.settle."""
-    options = worker.options
-    worker.ready_at = now
-    worker.deadline = now + options.recycle_settle
-    if options.worker_watchdog:
-        worker.hang_by = now + options.worker_watchdog
-    ready = {"after_s": round(now - worker.started_at, 6), "require": options.worker_require}
-    return [Log("worker.ready", worker.names() | ready), RestoreBacklog()]
-
-
-def begin_proving(worker: Worker, event: Overdue, now: float) -> list[Action]:
-    """Count it as ready from here on: it stayed."""
-    worker.deadline = now + max(0.0, worker.options.restart_reset - worker.options.recycle_settle)
-    return [Log("worker.settled", worker.names())]
-
-
-def begin_ageing(worker: Worker, event: Overdue, now: float) -> list[Action]:
-    """Count worker.max_age, if there is one, from its start.
-
-    The jitter takes off up to a tenth, in golden-ratio steps of the worker's number: workers that
-    were started together grow old apart, and a run can still be replayed.
-    """
-    max_age = worker.options.worker_max_age
-    if max_age:
-        jitter = 0.1 * ((worker.number * 0.6180339887) % 1)
-        worker.deadline = max(now, worker.started_at + max_age * (1 - jitter))
-    return []
-
-
-def grow_old(worker: Worker, event: Overdue, now: float) -> list[Action]:
-    """Leave it to the pool. If its recycle is given up, it is old again after another max_age."""
-    worker.deadline = now + worker.options.worker_max_age
-    return []
-
-
-def put_off_watchdog(worker: Worker, event: Pinged, now: float) -> list[Action]:
-    """Count worker.watchdog anew."""
-    if worker.hang_by is not None:
-        worker.hang_by = now + worker.options.worker_watchdog
-    return []
-
-
-def ask_to_stop(worker: Worker, event: Retire, now: float) -> list[Action]:
-    """Send the stop signal, once, and CONT after it: a stopped process would never see it."""
-    worker.asked_in = worker.state
-    worker.why = event.why
-    worker.deadline = event.by
-    name, to_group = worker.options.worker_stop_signal, worker.options.worker_signal_group
-    said = {"signal": name, "timeout_s": round(max(0.0, event.by - now), 3), "why": event.why}
-    return [
-        Log("worker.stopping", worker.names() | said),
-        Signal(worker.pid, name, to_group),
-        Signal(worker.pid, "CONT", to_group),
-    ]
-
-
-def dismiss(worker: Worker, event: Retire, now: float) -> list[Action]:
-    """Ask it to stop like any other, but in a hurry: it serves nobody yet."""
-    by = min(event.by, now + worker.options.shutdown_margin)
-    return ask_to_stop(worker, Retire(by, event.why), now)
-
-
-def bring_deadline_forward(worker: Worker, event: Retire, now: float) -> list[Action]:
-    """Leave it less time, never more: it got its stop signal, and gets it once."""
-    if worker.deadline is not None:
-        worker.deadline = min(worker.deadline, event.by)
-    return []
-
-
-def abort(worker: Worker, event: Hung, now: float) -> list[Action]:
-    """Have it leave its stack dump; what hangs seldom ends by itself, so that is all it gets."""
-    worker.deadline = now + worker.options.shutdown_margin
-    said = {"watchdog_s": worker.options.worker_watchdog}
-    return [
-        Log("worker.hung", worker.names() | said),
-        Signal(worker.pid, "ABRT", to_group=False),
-        Signal(worker.pid, "CONT", to_group=False),
-    ]
-
-
-def _kill(worker: Worker, why: str, now: float, signal: str | None = None) -> list[Action]:
-    said = {"why": why, "signal": signal, "waited_s": round(now - worker.since, 3)}
-    return [Log("worker.killed", worker.names() | said), KillGroup(worker.pid)]
-
-
-def kill_late_starter(worker: Worker, event: Overdue, now: float) -> list[Action]:
-    """Kill it: it had its time to become ready."""
-    return _kill(worker, f"it was not ready after {worker.options.worker_timeout:g} s", now)
-
-
-def kill_stubborn(worker: Worker, event: Overdue, now: float) -> list[Action]:
-    """Kill it: it had its time to stop."""
-    signal = worker.options.worker_stop_signal
-    return _kill(worker, f"it did not stop after SIG{signal}", now, signal)
-
-
-def kill_hung(worker: Worker, event: Overdue, now: float) -> list[Action]:
-    """Kill it: it had its time to dump its stack."""
-    return _kill(worker, "it hung, and SIGABRT did not end it", now)
-
-
-def kill_at_once(worker: Worker, event: KillNow, now: float) -> list[Action]:
-    """Nobody waits for it any more."""
-    if worker.asked_in is None:
-        worker.asked_in = worker.state
-    return _kill(worker, event.why, now)
-
-
-def bury(worker: Worker, event: Exited, now: float) -> list[Action]:
-    """Kill what is left of its group while the pid is still its own, then reap it.
-
-    Children of a dead leader would go on accepting from the shared socket, with nobody to stop
-    them. Once the leader is reaped its pid, and so the group's number, may be anybody's.
-    """
-    return [KillGroup(worker.pid), Reap(worker.pid)]
-
-
 TRANSITIONS: dict[tuple[str, type[Event]], tuple[str, Deed]] = {
-    (SPAWNING, Spawned): (STARTING, begin_start),
-    (SPAWNING, SpawnFailed): (GONE, report_no_process),
+    (SPAWNING, Spawned): (STARTING, deeds.begin_start),
+    (SPAWNING, SpawnFailed): (GONE, deeds.report_no_process),
     #
-    (STARTING, BecameReady): (READY, begin_settling),
-    (STARTING, Overdue): (KILLING, kill_late_starter),
-    (STARTING, Retire): (STOPPING, dismiss),
-    (STARTING, Exited): (GONE, bury),
+    (STARTING, BecameReady): (READY, deeds.begin_settling),
+    (STARTING, Overdue): (KILLING, deeds.kill_late_starter),
+    (STARTING, Retire): (STOPPING, deeds.dismiss),
+    (STARTING, Exited): (GONE, deeds.bury),
     #
-    (READY, Overdue): (SETTLED, begin_proving),
-    (READY, Pinged): (READY, put_off_watchdog),
-    (READY, Hung): (ABORTING, abort),
-    (READY, Retire): (STOPPING, ask_to_stop),
-    (READY, KillNow): (KILLING, kill_at_once),
-    (READY, Exited): (GONE, bury),
+    (READY, Overdue): (SETTLED, deeds.begin_proving),
+    (READY, Pinged): (READY, deeds.put_off_watchdog),
+    (READY, Hung): (ABORTING, deeds.abort),
+    (READY, Quiesce): (QUIESCING, deeds.begin_quiescing),
+    (READY, Retire): (STOPPING, deeds.ask_to_stop),
+    (READY, KillNow): (KILLING, deeds.kill_at_once),
+    (READY, Exited): (GONE, deeds.bury),
     #
-    (SETTLED, Overdue): (PROVEN, begin_ageing),
-    (SETTLED, Pinged): (SETTLED, put_off_watchdog),
-    (SETTLED, Hung): (ABORTING, abort),
-    (SETTLED, Retire): (STOPPING, ask_to_stop),
-    (SETTLED, KillNow): (KILLING, kill_at_once),
-    (SETTLED, Exited): (GONE, bury),
+    (SETTLED, Overdue): (PROVEN, deeds.begin_ageing),
+    (SETTLED, Pinged): (SETTLED, deeds.put_off_watchdog),
+    (SETTLED, Hung): (ABORTING, deeds.abort),
+    (SETTLED, Quiesce): (QUIESCING, deeds.begin_quiescing),
+    (SETTLED, Retire): (STOPPING, deeds.ask_to_stop),
+    (SETTLED, KillNow): (KILLING, deeds.kill_at_once),
+    (SETTLED, Exited): (GONE, deeds.bury),
     #
-    (PROVEN, Overdue): (PROVEN, grow_old),
-    (PROVEN, Pinged): (PROVEN, put_off_watchdog),
-    (PROVEN, Hung): (ABORTING, abort),
-    (PROVEN, Retire): (STOPPING, ask_to_stop),
-    (PROVEN, KillNow): (KILLING, kill_at_once),
-    (PROVEN, Exited): (GONE, bury),
+    (PROVEN, Overdue): (PROVEN, deeds.grow_old),
+    (PROVEN, Pinged): (PROVEN, deeds.put_off_watchdog),
+    (PROVEN, Hung): (ABORTING, deeds.abort),
+    (PROVEN, Quiesce): (QUIESCING, deeds.begin_quiescing),
+    (PROVEN, Retire): (STOPPING, deeds.ask_to_stop),
+    (PROVEN, KillNow): (KILLING, deeds.kill_at_once),
+    (PROVEN, Exited): (GONE, deeds.bury),
     #
-    (STOPPING, Retire): (STOPPING, bring_deadline_forward),
-    (STOPPING, Overdue): (KILLING, kill_stubborn),
-    (STOPPING, KillNow): (KILLING, kill_at_once),
-    (STOPPING, Exited): (GONE, bury),
+    (QUIESCING, SeatEmptied): (QUIESCING, deeds.await_last_reads),
+    (QUIESCING, Overdue): (STOPPING, deeds.ask_quiesced),
+    (QUIESCING, Retire): (QUIESCING, deeds.hurry_quiescing),
+    (QUIESCING, KillNow): (KILLING, deeds.kill_at_once),
+    (QUIESCING, Exited): (GONE, deeds.bury),
     #
-    (ABORTING, Overdue): (KILLING, kill_hung),
-    (ABORTING, KillNow): (KILLING, kill_at_once),
-    (ABORTING, Exited): (GONE, bury),
+    (STOPPING, Retire): (STOPPING, deeds.bring_deadline_forward),
+    (STOPPING, Overdue): (KILLING, deeds.kill_stubborn),
+    (STOPPING, KillNow): (KILLING, deeds.kill_at_once),
+    (STOPPING, Exited): (GONE, deeds.bury),
     #
-    (KILLING, Exited): (GONE, bury),
+    (ABORTING, Overdue): (KILLING, deeds.kill_hung),
+    (ABORTING, KillNow): (KILLING, deeds.kill_at_once),
+    (ABORTING, Exited): (GONE, deeds.bury),
+    #
+    (KILLING, Exited): (GONE, deeds.bury),
 }
 
 IGNORED: dict[tuple[str, type[Event]], str] = {
@@ -306,6 +220,11 @@ IGNORED: dict[tuple[str, type[Event]], str] = {
     (READY, BecameReady): "programs may repeat READY=1",
     (SETTLED, BecameReady): "programs may repeat READY=1, after a reload of their own",
     (PROVEN, BecameReady): "programs may repeat READY=1, after a reload of their own",
+    (QUIESCING, BecameReady): "it is on its way out",
+    (QUIESCING, Pinged): "no watchdog runs on the way out",
+    (STOPPING, SeatEmptied): "the deadline had come first",
+    (ABORTING, SeatEmptied): "too late",
+    (KILLING, SeatEmptied): "too late",
     (STOPPING, BecameReady): "it was asked to stop before it got there",
     (STOPPING, Pinged): "a deadline runs already",
     (ABORTING, BecameReady): "too late",
@@ -325,8 +244,11 @@ IMPOSSIBLE: frozenset[tuple[str, type[Event]]] = frozenset(
     # nobody hears of a pid that is reaped
     + [(GONE, event) for event in EVENTS if event not in _ANSWERS]
     # no watchdog runs outside SERVING_STATES, and no deadline in KILLING
-    + [(state, Hung) for state in (STARTING, STOPPING, ABORTING, KILLING)]
+    + [(state, Hung) for state in (STARTING, QUIESCING, STOPPING, ABORTING, KILLING)]
     + [(KILLING, Overdue)]
     # KillNow comes in a shutdown, in which whatever starts is asked to stop at once
     + [(STARTING, KillNow)]
+    # only who serves is quiesced, and only then its seat is watched
+    + [(state, Quiesce) for state in (STARTING, QUIESCING, STOPPING, ABORTING, KILLING)]
+    + [(state, SeatEmptied) for state in (STARTING, READY, SETTLED, PROVEN)]
 )

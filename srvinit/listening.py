@@ -1,19 +1,23 @@
-"""The shared sockets of this run: opened, gone over to new ones, given up; and the log of it.
+"""The sockets of this run: opened, gone over to new ones, given up; and the log of it.
 
-Only who binds something pays for the import of what binds.
+Shared ones are kept here, steered ones in `seating`. Only who binds something pays for the import
+of what binds.
 """
 
 from __future__ import annotations
 
+from srvinit.errors import KernelRefused, UsageError
 from srvinit.kernel.environment import FIRST_SOCKET_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from srvinit.kernel.sockets import Inherited, Listener
     from srvinit.options import Options
     from srvinit.report.log import Log
+    from srvinit.seating import Seating
+    from srvinit.settings.addresses import Bind
 
 
 class Listening:
@@ -21,66 +25,166 @@ class Listening:
 
     def __init__(self, log: Log) -> None:
         self.listeners: list[Listener] = []
+        self.seating: Seating | None = None  # set where sockets are steered
+        self._binds: tuple[Bind, ...] = ()
         self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
         self._log = log
 
-    def open(self, options: Options, inherited: list[Inherited]) -> None:
-        """Open all sockets or none. Raises KernelRefused, which names the address."""
+    def open(self, options: Options, inherited: list[Inherited], count: int) -> None:
+        """Open all sockets or none, for `count` workers to start with.
+
+        Raises KernelRefused, which names the address. Sockets that srvinit's parent handed over
+        are shared: their number is the parent's.
+        """
         if not options.bind and not inherited:
             return
+        if options.bind_mode == "steered" and not inherited:
+            self._open_seats(options, range(count))
         from srvinit.kernel import sockets
 
-        self.listeners = sockets.open_listeners(
-            options.bind,
-            backlog=options.bind_backlog,
-            nodelay=options.bind_nodelay,
-            nonblocking=options.bind_nonblocking,
-            inherited=inherited,
-        )
-        self._introduce(self.listeners)
+        try:
+            self.listeners = sockets.open_listeners(
+                self._shared(options),
+                backlog=options.bind_backlog,
+                nodelay=options.bind_nodelay,
+                nonblocking=options.bind_nonblocking,
+                inherited=inherited,
+            )
+        except KernelRefused:
+            if self.seating is not None:
+                self.seating.close()
+            raise
+        self._binds = options.bind
+        self._introduce(self.listeners, options.bind)
 
-    def go_over(self, options: Options) -> None:
+    def _open_seats(self, options: Options, seats: Iterable[int]) -> None:
+        """Open the steered sockets; where the kernel has none, the shared ones serve as well."""
+        from srvinit.kernel.steering import is_no_steering
+        from srvinit.seating import Seating
+
+        seating = Seating(self._log)
+        try:
+            seating.open(options, seats)
+        except KernelRefused as refused:
+            if not is_no_steering(refused):
+                raise
+            self._log.emit("socket.unsteered", {"error": str(refused)})
+        else:
+            self.seating = seating
+
+    def _shared(self, options: Options) -> list[Bind]:
+        return [bind for bind in options.bind if not self._is_steered(bind)]
+
+    def _is_steered(self, bind: Bind) -> bool:
+        return self.seating is not None and bind.kind == "tcp"
+
+    def go_over(self, options: Options, was: Options) -> None:
         """Go over to what the settings name now; the new is bound before the old is given up.
 
-        Raises KernelRefused and leaves everything as it was.
+        Raises KernelRefused, or UsageError, and leaves everything as it was.
         """
+        if options.bind_mode != was.bind_mode:
+            raise UsageError(
+                [f"bind.mode {options.bind_mode}: it cannot change while srvinit runs; start anew"]
+            )
         from srvinit.kernel import sockets
 
         before = self.listeners
-        self.listeners, released = sockets.reopen(
+        listeners, released = sockets.reopen(
             before,
-            options.bind,
+            self._shared(options),
             backlog=options.bind_backlog,
             nodelay=options.bind_nodelay,
             nonblocking=options.bind_nonblocking,
         )
+        if self.seating is not None:
+            from srvinit.seating import NOBODYS
+
+            try:
+                self.seating.open(options, [NOBODYS])
+            except KernelRefused:
+                for listener in listeners:
+                    if listener not in before:
+                        listener.close()
+                raise
+        self.listeners = listeners
         self._released += released
-        self._introduce(listener for listener in self.listeners if listener not in before)
+        known = {bind.place for bind in self._binds}
+        self._binds = options.bind
+        self._introduce(
+            (listener for listener in listeners if listener not in before),
+            [bind for bind in options.bind if bind.place not in known],
+        )
 
-    def _introduce(self, listeners: Iterable[Listener]) -> None:
-        for listener in listeners:
-            fd = FIRST_SOCKET_FD + self.listeners.index(listener)
-            self._log.emit(
-                "socket.bound", {"name": listener.name, "address": listener.address, "fd": fd}
-            )
+    def _introduce(self, listeners: Iterable[Listener], binds: Iterable[Bind]) -> None:
+        said = [(listener.name, listener.address) for listener in listeners]
+        if self.seating is not None:
+            steered = [bind for bind in binds if self._is_steered(bind)]
+            said += [(bind.name, self.seating.address_of(bind)) for bind in steered]
+        order = [address for _, address, _ in self.sockets(None)]
+        for name, address in said:
+            fd = FIRST_SOCKET_FD + order.index(address)
+            self._log.emit("socket.bound", {"name": name, "address": address, "fd": fd})
 
-    def inodes(self) -> Iterator[int]:
-        """Yield what /proc calls the sockets."""
-        return (listener.inode for listener in self.listeners)
+    def sockets(self, seat: int | None) -> tuple[tuple[str, str, int], ...]:
+        """List name, address and descriptor of a worker's sockets, in the order of `bind`.
+
+        With a seat, opens what is missing (KernelRefused); without, steered ones have -1.
+        """
+        shared = iter(self.listeners)
+        found = []
+        for bind in self._binds:
+            if self.seating is not None and bind.kind == "tcp":
+                fd = -1 if seat is None else self.seating.fd_for(bind, seat)
+                found.append((bind.name, self.seating.address_of(bind), fd))
+            else:
+                one = next(shared)
+                found.append((one.name, one.address, one.fd))
+        return (*found, *((one.name, one.address, one.fd) for one in shared))
+
+    def inodes(self, seat: int) -> list[int]:
+        """List what /proc calls the sockets that a worker on this seat has."""
+        shared = [listener.inode for listener in self.listeners]
+        return shared if self.seating is None else shared + self.seating.inodes(seat)
+
+    def other_fds(self, seat: int) -> list[int]:
+        """List the descriptors of sockets that are not for a worker on this seat."""
+        return [] if self.seating is None else self.seating.other_fds(seat)
+
+    def steer(self, seats: frozenset[int]) -> None:
+        """Have new connections go to these seats."""
+        if self.seating is not None:
+            self.seating.steer(seats)
+
+    def close_seat(self, seat: int, by: float) -> None:
+        """Close a seat once nobody waits there, at `by` anyway."""
+        if self.seating is not None:
+            self.seating.close_later(seat, by)
+
+    def shut_door(self) -> None:
+        """Let nobody new in."""
+        if self.seating is not None:
+            self.seating.shut_door()
 
     def restore_backlog(self) -> None:
         """Set the backlogs again: a server that starts may have lowered them."""
         for listener in self.listeners:
             listener.restore_backlog()
+        if self.seating is not None:
+            self.seating.restore_backlog()
 
     def release(self) -> None:
         """Close what is no longer wanted: nobody serves it any more."""
         self._close(self._released)
+        if self.seating is not None:
+            self.seating.release()
 
     def close(self) -> None:
         """Close everything; the workers that still serve have copies of their own."""
         self._close(self._released)
         self._close(self.listeners)
+        if self.seating is not None:
+            self.seating.close()
 
     def _close(self, listeners: list[Listener]) -> None:
         for listener in listeners:

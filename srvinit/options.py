@@ -160,7 +160,6 @@ class Options:
         "steered: time to read what it has accepted; how long a worker that gets no new "
         "connections any more has before its stop signal. Without effect while `bind.mode` is "
         "`shared`",
-        is_later=True,
     )
 
     bind: tuple[Bind, ...] = repeatable(
@@ -194,12 +193,12 @@ class Options:
         "EAGAIN. Inherited sockets stay as they are",
     )
     bind_mode: str = setting(
-        choice("shared", later=("steered",)),
+        choice("shared", "steered"),
         "shared",
-        "shared: one queue for all workers; right for workers that serve one request at a time. "
-        "`steered`, a socket for each worker, comes later",
+        "shared, steered; `shared`: one queue for all workers, right for those that serve one "
+        "request at a time; `steered`: a TCP socket for each worker, and the kernel is steered "
+        "away from a worker before it is stopped, right for event loops. Cannot change on SIGHUP",
         metavar="MODE",
-        is_later=True,
     )
 
     recycle_timeout: float = setting(duration, "15s", "time a retired worker has to stop")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from srvinit.jobs import JobControl
-    from srvinit.kernel.sockets import Inherited, Listener
+    from srvinit.kernel.sockets import Inherited
     from srvinit.options import Options
 
 
@@ -62,27 +62,27 @@ class Setup:
         self.inherited = inherited or []
         self.jobs: JobControl | None = None
 
-    def launch(self, options: Options, listeners: list[Listener]) -> Launch:
-        """Make the way to start workers under these settings, with these sockets."""
-        fds = [one.fd for one in listeners]
+    def launch(self, options: Options) -> Launch:
+        """Make the way to start workers under these settings."""
         return Launch(
             argv=self.command,
             environ=self.environ,
             mask=self.mask,
             cwd=options.worker_cwd or self.cwd,
-            sockets=tuple((one.name, one.address, one.fd) for one in listeners),
             ignore_sigint=options.worker_ignore_sigint,
             extra_env=options.worker_env,
             watchdog_s=options.worker_watchdog,
-            func=self.make_func(fds) if self.make_func is not None else None,
         )
 
-    def fit(self, launch: Launch, count: int) -> None:
-        """Fit the way to start workers to this very moment: `count` are wanted.
+    def fit(self, launch: Launch, count: int, sockets: tuple[tuple[str, str, int], ...]) -> None:
+        """Fit the way to start workers to the next one: it gets these sockets, `count` are wanted.
 
         Only a single one gets srvinit's stdin: several would take each other's input. And it gets
         the terminal only while srvinit has it: a shell may have sent us to the background.
         """
+        launch.sockets = sockets
+        if self.make_func is not None:
+            launch.func = self.make_func([fd for _, _, fd in sockets])
         launch.stdin_is_shared = count == 1
         launch.terminal_fd = self.jobs.launch_fd if self.jobs is not None else None
 

@@ -54,7 +54,7 @@ class Supervisor:
         self._began_at = time.monotonic()
         self._orphans = Orphans()
         self._watch = Watch(log)
-        self._listening = Listening(log)
+        self._listening = listening = Listening(log)
         self._faults = 0
         self._is_settled_in = False
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
@@ -64,10 +64,14 @@ class Supervisor:
             actions.Reap: self._reap,
             actions.Log: self._log,
             actions.ReadConfig: self._read_config,
-            actions.WatchQueue: self._watch_queue,
-            actions.CloseSockets: self._close_sockets,
-            actions.ReleaseSockets: self._release_sockets,
-            actions.RestoreBacklog: self._restore_backlog,
+            actions.WatchQueue: lambda _: self._watch.watch_queue(listening.listeners),
+            actions.WatchSeat: lambda order: self._watch.watch_seat(order.pid, order.seat),
+            actions.Steer: lambda order: listening.steer(order.seats),
+            actions.CloseSeat: lambda order: listening.close_seat(order.seat, order.by),
+            actions.ShutDoor: lambda _: listening.shut_door(),
+            actions.CloseSockets: lambda _: listening.close(),
+            actions.ReleaseSockets: lambda _: listening.release(),
+            actions.RestoreBacklog: lambda _: listening.restore_backlog(),
             actions.Sweep: self._sweep,
             actions.TellManager: self._tell_manager,
             actions.StopSelf: self._stop_self,
@@ -84,14 +88,16 @@ class Supervisor:
         check_descriptors(options, count)
         self._introduce(count, count_why)
         try:
-            self._listening.open(options, self._setup.inherited)
+            self._listening.open(options, self._setup.inherited, count)
         except KernelRefused as refused:
             self._emit("socket.failed", {"address": refused.what, "error": str(refused)})
             self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "a socket cannot be had"))
             return STATUS_OF_OUR_FAULT
         self._prepare(options)
         self.pool = Pool(options, count)
-        self._feed(events.Begin(inherits_sockets=bool(self._setup.inherited)))
+        self._watch.seating = self._listening.seating
+        is_steered = self._listening.seating is not None
+        self._feed(events.Begin(bool(self._setup.inherited), is_steered))
         posix.sched_yield()  # a worker that is queued behind us on our CPU goes first
         self._orphans.adopt()  # before a worker has got so far as to leave any
         while self.status is None:
@@ -102,15 +108,13 @@ class Supervisor:
 
     def _prepare(self, options: Options) -> None:
         """Make ready what the settings ask for, before any worker is started under them."""
-        self._launch = self._setup.launch(options, self._listening.listeners)
+        self._launch = self._setup.launch(options)
         self._require = options.worker_require
         if self._require == "listen":
-            from srvinit.kernel.readiness import ListenProbe, why_hidden
+            from srvinit.kernel.readiness import why_hidden
 
             why = why_hidden()
-            if why is None:
-                self._watch.probe = ListenProbe(self._listening.inodes())
-            else:
+            if why is not None:
                 # Serving with a weaker gate beats not serving, as long as it is said.
                 self._emit("readiness.hidden", {"why": why})
                 self._require = "online"
@@ -267,17 +271,21 @@ class Supervisor:
 
                 notify = NotifySocket()
             path = None if notify is None else notify.path
-            self._setup.fit(self._launch, self.pool.count)
-            child = spawn.spawn(
-                self._launch, order.slot, order.generation, path, self._watch.own_fds
-            )
+            self._setup.fit(self._launch, self.pool.count, self._listening.sockets(order.seat))
+            own_fds = (*self._watch.own_fds, *self._listening.other_fds(order.seat))
+            child = spawn.spawn(self._launch, order.slot, order.generation, path, own_fds)
         except KernelRefused as refused:
             if notify is not None:
                 notify.close()
             return events.SpawnFailed(order.number, str(refused))
         if self._setup.jobs is not None:
             self._setup.jobs.note_start(child.pid)
-        self._watch.add(Running(child.pid, child.exec_fd, self._require, notify))
+        probe = None
+        if self._require == "listen":
+            from srvinit.kernel.readiness import ListenProbe
+
+            probe = ListenProbe(self._listening.inodes(order.seat))
+        self._watch.add(Running(child.pid, child.exec_fd, self._require, notify, probe))
         return events.Spawned(order.number, child.pid)
 
     def _signal(self, order: actions.Signal) -> None:
@@ -300,7 +308,7 @@ class Supervisor:
         """Read the settings and bind what is new; either all of it is taken up or nothing."""
         try:
             options = self._setup.reload()
-            self._listening.go_over(options)
+            self._listening.go_over(options, self._options)
         except UsageError as error:
             return events.ConfigRejected(error.faults)
         except KernelRefused as refused:
@@ -309,18 +317,6 @@ class Supervisor:
         self.log.configure(options.log_format, options.log_level)
         self._prepare(options)
         return events.ConfigRead(options, worker_count(options)[0])
-
-    def _watch_queue(self, _order: actions.WatchQueue) -> None:
-        self._watch.watch_queue(self._listening.listeners)
-
-    def _close_sockets(self, _order: actions.CloseSockets) -> None:
-        self._listening.close()
-
-    def _release_sockets(self, _order: actions.ReleaseSockets) -> None:
-        self._listening.release()
-
-    def _restore_backlog(self, _order: actions.RestoreBacklog) -> None:
-        self._listening.restore_backlog()
 
     def _sweep(self, order: actions.Sweep) -> events.Event | None:
         if self._orphans.sweep(order.name):

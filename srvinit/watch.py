@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from srvinit.kernel.readiness import ListenProbe
     from srvinit.kernel.sockets import Listener
     from srvinit.report.log import Log
+    from srvinit.seating import Seating
 
 QUEUE_LOOK_S = 0.01
 # A worker that starts is looked at after 5 ms, then ever less often, down to ten times a second;
@@ -37,10 +38,18 @@ PROBE_SHARE = 0.2
 class Running:
     """What is held of a worker's process until it is reaped."""
 
-    __slots__ = ("exec_fd", "failed", "notify", "pid", "require")
+    __slots__ = ("exec_fd", "failed", "notify", "pid", "probe", "require")
 
-    def __init__(self, pid: int, exec_fd: int, require: str, notify: NotifySocket | None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        exec_fd: int,
+        require: str,
+        notify: NotifySocket | None = None,
+        probe: ListenProbe | None = None,
+    ) -> None:
         self.pid = pid
+        self.probe = probe  # where `require` is listen
         self.exec_fd = exec_fd  # -1 once it has told what became of the exec
         self.require = require
         self.notify = notify
@@ -52,7 +61,7 @@ class Watch:
 
     def __init__(self, log: Log) -> None:
         self.running: dict[int, Running] = {}
-        self.probe: ListenProbe | None = None  # set where worker.require is listen
+        self.seating: Seating | None = None  # set where sockets are steered
         self._log = log
         self._by_fd: dict[int, Running] = {}
         self._epoll = select.epoll()
@@ -61,6 +70,8 @@ class Watch:
         self._probe_pause = PROBE_FIRST_S
         self._queue: list[Listener] | None = None
         self._queue_at = 0.0
+        self._seats: dict[int, int] = {}  # seats that are to empty, by pid
+        self._seats_at = 0.0
 
     @property
     def own_fds(self) -> tuple[int, ...]:
@@ -84,6 +95,7 @@ class Watch:
         """Let go of a worker that is about to be reaped."""
         running = self.running.pop(pid)
         self._probed.discard(pid)
+        self._seats.pop(pid, None)
         self._close_exec_pipe(running)
         if running.notify is not None:
             self._forget_fd(running.notify.fd)
@@ -94,9 +106,19 @@ class Watch:
         self._queue = [listener for listener in listeners if listener.is_stream]
         self._queue_at = 0.0
 
+    def watch_seat(self, pid: int, seat: int) -> None:
+        """Tell once, by SeatEmptied, that nobody waits on a worker's seat."""
+        self._seats[pid] = seat
+        self._seats_at = 0.0
+
+    def _has_seats(self) -> bool:
+        return bool(self._seats) or (self.seating is not None and self.seating.has_closing)
+
     def due(self) -> float | None:
         """Say when `collect` is worth a call though no signal came; None: never."""
         dues = [self._probe_at] if self._probed else []
+        if self._has_seats():
+            dues.append(self._seats_at)
         if self._queue is not None:
             dues.append(self._queue_at)
         return min(dues, default=None)
@@ -117,6 +139,20 @@ class Watch:
             if not any(listener.has_waiting() for listener in self._queue):
                 self._queue = None
                 yield events.QueueEmptied()
+
+        if self._has_seats() and now >= self._seats_at:
+            yield from self._look_at_seats(now)
+
+    def _look_at_seats(self, now: float) -> Iterator[events.Event]:
+        """Tell whose queue is empty by now, and close the seats that nobody needs."""
+        assert self.seating is not None  # noqa: S101  seats are watched where there are any
+        for pid, seat in list(self._seats.items()):
+            if self.seating.is_empty(seat):
+                del self._seats[pid]
+                yield events.SeatEmptied(pid)
+        self.seating.close_seats(now)
+        done = time.monotonic()
+        self._seats_at = done + max(QUEUE_LOOK_S, (done - now) / PROBE_SHARE)
 
     def last_words(self, pid: int) -> Iterator[events.Event]:
         """Yield what a worker that has ended had still said."""
@@ -186,9 +222,9 @@ class Watch:
 
     def _look_who_accepts(self, now: float) -> Iterator[events.Event]:
         """Look which of the starting workers accept on a shared socket by now."""
-        assert self.probe is not None  # noqa: S101  workers are probed where there is one
         for pid in sorted(self._probed):
-            if self.probe.is_accepting(pid):
+            probe = self.running[pid].probe
+            if probe is not None and probe.is_accepting(pid):
                 self._probed.discard(pid)
                 yield events.BecameReady(pid)
         done = time.monotonic()

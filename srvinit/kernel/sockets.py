@@ -139,11 +139,11 @@ def open_listeners(
     """
     adopted = [_adopt(one.fd, one.name, None) for one in inherited]
     opened: list[Listener] = []
-    v4_binds = _v4_binds(binds)
+    taken = v4_binds(binds)
     try:
         for bind, standin in zip(binds, _stand_ins(binds, adopted), strict=True):
             if standin is None:
-                opened.append(_open(bind, v4_binds, backlog or SOMAXCONN))
+                opened.append(_open(bind, taken, backlog or SOMAXCONN))
                 if nonblocking and not opened[-1].is_inherited:
                     posix.set_blocking(opened[-1].fd, False)
             else:
@@ -192,7 +192,7 @@ def reopen(
     return wanted + [listener for listener in current if listener.bind is None], spare
 
 
-def _open(bind: Bind, v4_binds: set[tuple[str, int]], backlog: int) -> Listener:
+def _open(bind: Bind, taken: set[tuple[str, int]], backlog: int) -> Listener:
     """Open the socket of one bind."""
     if bind.kind == "fd":
         return _adopt(bind.fd, bind.name, bind)
@@ -200,7 +200,7 @@ def _open(bind: Bind, v4_binds: set[tuple[str, int]], backlog: int) -> Listener:
     if bind.kind == "unix":
         sock, own_file = bind_path(bind, backlog)
     else:
-        sock = bind_inet(bind, both_families=(bind.kind, bind.port) not in v4_binds)
+        sock = bind_inet(bind, both_families=(bind.kind, bind.port) not in taken)
     with closed_on_error(sock):
         listener = _describe(sock, bind.name, bind)
     sock.detach()
@@ -242,7 +242,7 @@ def _describe(sock: _socket.socket, name: str, bind: Bind | None) -> Listener:
     elif sock.family in {_socket.AF_INET, _socket.AF_INET6}:
         kind = "tcp" if is_stream else "udp"
         text = (
-            _inet_text(sock, *address[:2]) if is_stream else "udp:" + _inet_text(sock, *address[:2])
+            inet_text(sock, *address[:2]) if is_stream else "udp:" + inet_text(sock, *address[:2])
         )
     else:
         raise KernelRefused("bind", f"fd {sock.fileno()} (family)", errno.EAFNOSUPPORT)
@@ -250,7 +250,7 @@ def _describe(sock: _socket.socket, name: str, bind: Bind | None) -> Listener:
     return Listener(name, text, sock.fileno(), kind, inode, bind, is_stream, SOMAXCONN, path)
 
 
-def _inet_text(sock: _socket.socket, host: str, port: int) -> str:
+def inet_text(sock: _socket.socket, host: str, port: int) -> str:
     """Write an address as people do: ":8080" if it is every address of both families."""
     if sock.family == _socket.AF_INET:
         return f"{host}:{port}"
@@ -305,7 +305,7 @@ def _tune(listener: Listener, backlog: int | None, *, nodelay: bool) -> None:
         sock.detach()
 
 
-def _v4_binds(binds: Iterable[Bind]) -> set[tuple[str, int]]:
+def v4_binds(binds: Iterable[Bind]) -> set[tuple[str, int]]:
     """Name the (kind, port) pairs that have an IPv4 bind of their own."""
     return {(bind.kind, bind.port) for bind in binds if bind.host and ":" not in bind.host}
 

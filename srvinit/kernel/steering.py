@@ -112,6 +112,21 @@ class Group:
             self.rotate(self.rotation)
         return True
 
+    def give_seat(self, seat: int, other: int) -> None:
+        """Call a seat by another number from now on; nothing changes for who waits there."""
+        self.sockets[other] = self.sockets.pop(seat)
+        self._order[self._order.index(seat)] = other
+        if seat in self.rotation:
+            self.rotation = self.rotation - {seat} | {other}
+
+    @property
+    def address(self) -> str:
+        """The real address, as people write it."""
+        from srvinit.kernel.sockets import inet_text
+
+        sock = next(iter(self.sockets.values()), None)
+        return self.what if sock is None else inet_text(sock, *self._name[:2])
+
     def close(self) -> None:
         """Give up our copies; workers that still serve have their own."""
         for sock in self.sockets.values():

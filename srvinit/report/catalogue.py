@@ -46,6 +46,7 @@ FIELDS = {
     "kept": ("integer", "old workers that go on serving"),
     "last": ("string", "the last failure: slot, pid and reason"),
     "late_s": ("number", "seconds srvinit did not run, as the machine or its cgroup was frozen"),
+    "learnt": ("boolean", "whether the order could be found out"),
     "lines": ("integer", "how many log lines were lost"),
     "lived_s": ("number", "seconds from a worker's start to its end"),
     "margin_s": ("number", "seconds kept back for SIGKILL, the sweep and exit (shutdown.margin)"),
@@ -54,6 +55,7 @@ FIELDS = {
     "next": ("string", "what srvinit does about it, in words"),
     "pid": ("integer", "the process it is about"),
     "pids": ("integers", "the processes it is about"),
+    "quiesce_s": ("number", "seconds a worker has to read what it accepted (worker.quiesce)"),
     "reason": ("string", "how or why it ended, in words"),
     "replaced": ("integer", "how many workers were replaced"),
     "require": ("string", "what ready means: online, listen or notify (worker.require)"),
@@ -154,6 +156,17 @@ EVENTS = {
     "socket.bound": Event(
         "info", "bound {address}; workers have it as fd {fd}", "name? address fd"
     ),
+    "socket.unsteered": Event(
+        "warning",
+        "this kernel does not steer ({error}): the workers share one queue, as with"
+        " bind.mode=shared",
+        "error",
+    ),
+    "socket.order_lost": Event(
+        "warning",
+        "the sockets of {address} were not in the order that was thought; learnt anew: {learnt}",
+        "address learnt",
+    ),
     "socket.closed": Event(
         "info", "closed {address}: who comes now is refused at once", "name? address"
     ),
@@ -179,6 +192,13 @@ EVENTS = {
         "debug",
         "worker {slot} (pid {pid}) stayed ready; the stale worker in its slot may go",
         "slot generation pid",
+    ),
+    "worker.quiescing": Event(
+        "info",
+        "worker {slot} (pid {pid}) gets no new connections any more ({why}); its stop signal"
+        " follows {quiesce_s} after its queue is empty",
+        "slot generation pid why quiesce_s",
+        "worker.stopping.",
     ),
     "worker.stopping": Event(
         "info",

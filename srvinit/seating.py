@@ -1,0 +1,187 @@
+"""Steered sockets of this run: one group per address, one seat per worker in each.
+
+What `listening` is for shared sockets. The kernel's side is `kernel/steering`; here is kept which
+groups there are, which seats are to be closed, and what is said of it in the log.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from srvinit.kernel import steering
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from srvinit.kernel.steering import Group
+    from srvinit.options import Options
+    from srvinit.report.log import Log
+    from srvinit.settings.addresses import Bind
+
+# A seat opened before anybody is to sit there: an address that came with SIGHUP is bound at once.
+NOBODYS = -1
+# Asking the kernel for its order costs about 0.15 ms for each seat, while PID 1 does nothing else.
+MOST_SEATS_ASKED = 64
+
+
+class Seating:
+    """The groups, by the place of their bind; a group that is no longer wanted is kept apart."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._groups: dict[tuple[object, ...], Group] = {}
+        self._released: list[Group] = []
+        self._closing: dict[int, float] = {}  # seats to be closed, and when at the latest
+        self._is_nonblocking = False
+
+    def open(self, options: Options, seats: Iterable[int]) -> None:
+        """Open the groups of these settings that are not open yet; the seats are for its workers.
+
+        Raises KernelRefused and leaves what was open before as it was.
+        """
+        from srvinit.kernel.sockets import SOMAXCONN, v4_binds
+
+        self._is_nonblocking = options.bind_nonblocking
+        backlog = options.bind_backlog or SOMAXCONN
+        taken = v4_binds(options.bind)
+        opened: dict[tuple[object, ...], Group] = {}
+        try:
+            for bind in options.bind:
+                if not is_steerable(bind) or bind.place in self._groups:
+                    continue
+                both = (bind.kind, bind.port) not in taken
+                opened[bind.place] = steering.open_group(
+                    bind, seats, backlog=backlog, nodelay=options.bind_nodelay, both_families=both
+                )
+                self._set_blocking(opened[bind.place])
+        except BaseException:
+            for group in opened.values():
+                group.close()
+            raise
+        wanted = {bind.place for bind in options.bind}
+        for place in list(self._groups.keys() - wanted):
+            self._released.append(self._groups.pop(place))
+        for group in self._groups.values():
+            group.tune(backlog=backlog, nodelay=options.bind_nodelay)
+        self._groups |= opened
+
+    def fd_for(self, bind: Bind, seat: int) -> int:
+        """Say which descriptor a worker on this seat gets for a bind; open it if need be."""
+        group = self._groups[bind.place]
+        if seat in group.sockets:
+            return group.sockets[seat].fileno()
+        if NOBODYS in group.sockets:
+            group.give_seat(NOBODYS, seat)
+        else:
+            group.open_seat(seat)
+            self._set_blocking(group)
+            self._check_order(group)
+        return group.sockets[seat].fileno()
+
+    def address_of(self, bind: Bind) -> str:
+        """Say where a group listens, with the real port."""
+        return self._groups[bind.place].address
+
+    def inodes(self, seat: int) -> list[int]:
+        """List what /proc calls the sockets of a seat."""
+        return [posix.fstat(fd).st_ino for fd in self._fds(seat)]
+
+    def other_fds(self, seat: int) -> list[int]:
+        """List the descriptors of everybody else's seats."""
+        return [
+            sock.fileno()
+            for group in self._all()
+            for other, sock in group.sockets.items()
+            if other != seat
+        ]
+
+    def steer(self, seats: frozenset[int]) -> None:
+        """Have new connections go to these seats, as far as a group has them."""
+        for group in self._all():
+            group.rotate(seats & group.sockets.keys())
+
+    def is_empty(self, seat: int) -> bool:
+        """Tell whether nobody waits on a seat, and nobody is on the way there."""
+        for group in self._all():
+            # The second look reads a table of /proc: it is worth it only where the first says no.
+            if seat in group.sockets and (group.has_waiting(seat) or group.on_the_way(seat)):
+                return False
+        return True
+
+    def close_later(self, seat: int, by: float) -> None:
+        """Close a seat once nobody waits there, at `by` anyway."""
+        self._closing[seat] = by
+
+    @property
+    def has_closing(self) -> bool:
+        """Whether some seat is still to be closed."""
+        return bool(self._closing)
+
+    def close_seats(self, now: float) -> None:
+        """Close the seats that can be closed by now."""
+        for seat, by in list(self._closing.items()):
+            groups = [group for group in self._all() if seat in group.sockets]
+            closed = [self._close_seat(group, seat, is_due=now >= by) for group in groups]
+            if all(closed):
+                del self._closing[seat]
+
+    def _close_seat(self, group: Group, seat: int, *, is_due: bool) -> bool:
+        # A group's last socket is its address: it stays until there is another.
+        if len(group.sockets) == 1 or not group.close_seat(seat, whoever_waits=is_due):
+            return False
+        self._check_order(group)
+        return True
+
+    def shut_door(self) -> None:
+        """Let nobody new in."""
+        for group in self._all():
+            group.shut_door()
+
+    def restore_backlog(self) -> None:
+        """Set the backlogs again: a server that starts may have lowered them."""
+        for group in self._all():
+            group.restore_backlog()
+
+    def release(self) -> None:
+        """Close what is no longer wanted: nobody serves it any more."""
+        for group in self._released:
+            self._close(group)
+        self._released.clear()
+
+    def close(self) -> None:
+        """Close everything; the workers that still serve have copies of their own."""
+        for group in self._all():
+            self._close(group)
+        self._groups.clear()
+        self._released.clear()
+        self._closing.clear()
+
+    def _close(self, group: Group) -> None:
+        address = group.address
+        group.close()
+        self._log.emit("socket.closed", {"address": address})
+
+    def _all(self) -> list[Group]:
+        return [*self._groups.values(), *self._released]
+
+    def _fds(self, seat: int) -> list[int]:
+        return [
+            group.sockets[seat].fileno() for group in self._groups.values() if seat in group.sockets
+        ]
+
+    def _set_blocking(self, group: Group) -> None:
+        if self._is_nonblocking:
+            for sock in group.sockets.values():
+                posix.set_blocking(sock.fileno(), False)
+
+    def _check_order(self, group: Group) -> None:
+        """Hold our idea of the kernel's order against the kernel's own: steering rests on it."""
+        if len(group.sockets) <= MOST_SEATS_ASKED and group.is_order_true() is False:
+            learnt = group.learn_order()
+            self._log.emit("socket.order_lost", {"address": group.address, "learnt": learnt})
+
+
+def is_steerable(bind: Bind) -> bool:
+    """Tell whether a bind gets a socket for each worker: Unix and UDP sockets are shared always."""
+    return bind.kind == "tcp"

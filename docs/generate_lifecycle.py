@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srvinit.lifecycle import convergence, ending, reactions, worker
+from srvinit.lifecycle import convergence, ending, reactions, steering, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,6 +55,8 @@ something to do, until none has:
 
 {rules}
 
+Before each of them, where sockets are steered (`bind.mode=steered`): {steering}
+
 A shutdown takes the pool through its phases:
 
 {phases}
@@ -97,6 +99,11 @@ def deed(do: Callable[..., Any]) -> str:
     """Say in the words of its docstring what a row does."""
     first = (inspect.getdoc(do) or "").split("\n\n")[0].replace("\n", " ")
     return f"{first} (`{do.__name__}`)"
+
+
+def inline(sentence: str) -> str:
+    """Go on with a sentence after a colon."""
+    return sentence[:1].lower() + sentence[1:]
 
 
 def states() -> str:
@@ -173,6 +180,7 @@ def page() -> str:
             ),
             POOL.format(
                 rules=rules,
+                steering=inline(deed(steering.step)),
                 phases=phases(),
                 diagram=phase_diagram(),
                 rows=table(["in", "event", "what is done"], reaction_rows()),

@@ -1,5 +1,7 @@
 """What must hold whatever happens: DESIGN section 4's promises, checked after every step.
 
+Those about steered sockets are in `seats`.
+
 The oracle keeps books of its own out of the events and orders that pass by, and never asks the pool
 what it could count itself; the sums that the pool keeps are held against a recount.
 """
@@ -7,6 +9,9 @@ what it could count itself; the sums that the pool keeps are held against a reco
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from seats import PROMISES as SEAT_PROMISES
+from seats import Seats
 
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.ending import DONE, SERVING
@@ -51,18 +56,42 @@ PROMISES = (
     NO_BUSY_LOOP,
     SUMS,
     BOUNDED,
+    *SEAT_PROMISES,
 )
 
 
 class Life:
     """What the oracle knows of one worker."""
 
-    __slots__ = ("generation", "is_asked", "is_dying", "is_ready", "is_settled", "slot")
+    __slots__ = (
+        "at_latest",  # when its stop signal is due, if it is quiescing
+        "emptied_at",
+        "generation",
+        "is_asked",  # to go: it is quiescing, or has its stop signal
+        "is_dying",
+        "is_ready",
+        "is_settled",
+        "is_signalled",
+        "quiesce_s",
+        "quiescing_at",
+        "seat",
+        "slot",
+        "stop_by",
+    )
 
     def __init__(self, slot: int, generation: int) -> None:
         self.slot = slot
         self.generation = generation
         self.is_ready = self.is_settled = self.is_asked = self.is_dying = False
+        self.is_signalled = False
+        self.seat = -1
+        self.quiesce_s = self.at_latest = 0.0
+        self.quiescing_at: float | None = None
+        self.emptied_at: float | None = None
+        self.stop_by: float | None = None
+
+    def __repr__(self) -> str:
+        return str({name: getattr(self, name) for name in self.__slots__})
 
 
 class Oracle:
@@ -79,8 +108,10 @@ class Oracle:
         self.failures = 0  # of new workers, in this recycle
         self.generation = 0  # of this recycle; 0: none
         self.done_by: float | None = None
+        self.kill_by = 0.0
         self.was_forced = False
         self.lives_ended = 0
+        self.seats = seats = Seats(self)
         self._orders: dict[type[Action], Callable[[Any], None]] = {
             actions.Spawn: self._see_spawn,
             actions.Signal: self._see_signal,
@@ -88,6 +119,11 @@ class Oracle:
             actions.Reap: self._see_reap,
             actions.Log: self._see_log,
             actions.ReadConfig: self._see_read,
+            actions.Steer: seats.see_steer,
+            actions.WatchSeat: seats.see_watch,
+            actions.CloseSeat: seats.see_close,
+            actions.ShutDoor: seats.see_door,
+            actions.CloseSockets: seats.see_end_of_sockets,
             actions.Sweep: self._see_sweep,
             actions.TellManager: self._see_telling,
             actions.Exit: self._see_exit,
@@ -96,6 +132,7 @@ class Oracle:
             "worker.started": self._see_start,
             "worker.ready": self._see_ready,
             "worker.settled": self._see_settled,
+            "worker.quiescing": self._see_quiescing,
             "worker.stopping": self._see_stopping,
             "worker.hung": self._see_dying,
             "worker.killed": self._see_dying,
@@ -119,6 +156,7 @@ class Oracle:
             self.lives[event.pid] = Life(slot, generation)
         elif type(event) is events.SpawnFailed:
             self.asked_for.pop(event.number)
+        self.seats.see(event)
         for order in orders:
             see = self._orders.get(type(order))
             if see is not None:
@@ -126,8 +164,9 @@ class Oracle:
         self._check_after(event)
         if type(event) is not events.Pinged:
             self._recount()
+            self.seats.check_after(event)
 
-    def _break(self, promise: str, how: str) -> None:
+    def break_promise(self, promise: str, how: str) -> None:
         self.broken.setdefault(promise, []).append(f"at {self.world.now}: {how}")
 
     # --- orders -------------------------------------------------------------------------------
@@ -135,40 +174,44 @@ class Oracle:
     def _see_spawn(self, order: actions.Spawn) -> None:
         pool = self.pool
         if self.done_by is not None:
-            self._break(NO_SPAWN, f"{order}")
+            self.break_promise(NO_SPAWN, f"{order}")
         slots = [life.slot for life in self.lives.values()]
         slots += [slot for slot, _ in self.asked_for.values()]
         beside = [life for life in self.lives.values() if life.slot == order.slot]
         current = sum(not (life.is_asked or life.is_dying) for life in beside)
         current += sum(slot == order.slot for slot, _ in self.asked_for.values())
         if current > 1:
-            self._break(ONE_REPLACEMENT, f"{order} beside {current}")
+            self.break_promise(ONE_REPLACEMENT, f"{order} beside {current}")
         if not current:  # the slot is empty: those beyond count are no reason to leave it so
             slots = [slot for slot in slots if slot < pool.count]
         ceiling = pool.count + pool.options.surge(pool.count)
         if len(slots) + 1 > ceiling:
-            self._break(LIVE_CEILING, f"{order} makes {len(slots) + 1} live of {ceiling}")
+            self.break_promise(LIVE_CEILING, f"{order} makes {len(slots) + 1} live of {ceiling}")
         self.asked_for[order.number] = (order.slot, order.generation)
+        self.seats.see_spawn(order)
 
     def _see_signal(self, order: actions.Signal) -> None:
         if order.pid not in self.lives:
-            self._break(UNREAPED_ONLY, f"{order}")
+            self.break_promise(UNREAPED_ONLY, f"{order}")
         elif order.name == "TERM" and self.world.process(order.pid).signals.count("TERM") > 1:
-            self._break(ONE_STOP_SIGNAL, f"{order}")
+            self.break_promise(ONE_STOP_SIGNAL, f"{order}")
 
     def _see_kill(self, order: actions.KillGroup) -> None:
         life = self.lives.get(order.pid)
         if life is None:
-            self._break(UNREAPED_ONLY, f"{order}")
+            self.break_promise(UNREAPED_ONLY, f"{order}")
 
     def _see_reap(self, order: actions.Reap) -> None:
-        if self.lives.pop(order.pid, None) is None:
-            self._break(UNREAPED_ONLY, f"{order}")
+        life = self.lives.pop(order.pid, None)
+        if life is None:
+            self.break_promise(UNREAPED_ONLY, f"{order}")
+        else:
+            self.seats.see_reap(life)
         self.lives_ended += 1
 
     def _see_read(self, _order: actions.ReadConfig) -> None:
         if not self.is_hup_open or self.generation:
-            self._break(ONE_MORE_RECYCLE, "a pass that nobody asked for")
+            self.break_promise(ONE_MORE_RECYCLE, "a pass that nobody asked for")
         self.is_hup_open = False
 
     def _see_sweep(self, order: actions.Sweep) -> None:
@@ -181,17 +224,19 @@ class Oracle:
         slots = self.pool.slots[: self.pool.count]
         missing = [slot.index for slot in slots if not slot.is_complete and slot.index not in ready]
         if missing or self.world.told.count("READY=1") > 1:
-            self._break(READY_ONCE, f"said again, or without slots {missing}")
+            self.break_promise(READY_ONCE, f"said again, or without slots {missing}")
 
     def _see_exit(self, order: actions.Exit) -> None:
         stuck = set(self.lives)
         if self.unlogged != stuck:
-            self._break(LOGGED_ONCE, f"unlogged {self.unlogged}, stuck {stuck}")
+            self.break_promise(LOGGED_ONCE, f"unlogged {self.unlogged}, stuck {stuck}")
         if order.status == 124 and not (self.was_forced or stuck):
-            self._break(HONEST_STATUS, "124, and nothing was killed")
+            self.break_promise(HONEST_STATUS, "124, and nothing was killed")
         asked_to = self.pool.end.own_status is None and self.pool.options.restart_policy != "never"
         if asked_to and order.status != (124 if self.was_forced or stuck else 0):
-            self._break(HONEST_STATUS, f"{order} after being asked to, forced {self.was_forced}")
+            self.break_promise(
+                HONEST_STATUS, f"{order} after being asked to, forced {self.was_forced}"
+            )
 
     # --- log lines ----------------------------------------------------------------------------
 
@@ -202,7 +247,7 @@ class Oracle:
 
     def _see_start(self, said: dict[str, Any]) -> None:
         if said["pid"] in self.unlogged or said["pid"] not in self.lives:
-            self._break(LOGGED_ONCE, f"started again: {said}")
+            self.break_promise(LOGGED_ONCE, f"started again: {said}")
         self.unlogged.add(said["pid"])
 
     def _see_ready(self, said: dict[str, Any]) -> None:
@@ -217,10 +262,25 @@ class Oracle:
         if self.done_by is not None and life.is_ready:
             self.was_forced |= life.is_asked or said.get("why") in KILLING_ALL
 
-    def _see_stopping(self, said: dict[str, Any]) -> None:
-        life, pool = self.lives[said["pid"]], self.pool
+    def _see_quiescing(self, said: dict[str, Any]) -> None:
+        life = self.lives[said["pid"]]
         if life.is_asked:
-            self._break(ONE_STOP_SIGNAL, f"{said}")
+            self.break_promise(ONE_STOP_SIGNAL, f"{said}")
+        self._see_retired(life, said)
+        self.seats.see_quiescing(life)
+
+    def _see_stopping(self, said: dict[str, Any]) -> None:
+        life = self.lives[said["pid"]]
+        if life.is_signalled:
+            self.break_promise(ONE_STOP_SIGNAL, f"{said}")
+        if not life.is_asked:
+            self._see_retired(life, said)
+        self.seats.see_stopping(life)
+        life.is_signalled = True
+
+    def _see_retired(self, life: Life, said: dict[str, Any]) -> None:
+        """See who serves no newcomers from here on."""
+        pool = self.pool
         life.is_asked = True
         if self.done_by is not None or not life.is_ready:
             return
@@ -230,12 +290,12 @@ class Oracle:
         complete = sum(slot.is_complete for slot in pool.slots[: pool.count])
         floor = pool.count - complete - pool.options.unavailable(pool.count)
         if left < floor:
-            self._break(READY_FLOOR, f"{said} leaves {left} of {floor}")
+            self.break_promise(READY_FLOOR, f"{said} leaves {left} of {floor}")
 
     def _see_end(self, said: dict[str, Any]) -> None:
         pid = said["pid"]
         if pid not in self.unlogged:
-            self._break(LOGGED_ONCE, f"exited again: {said}")
+            self.break_promise(LOGGED_ONCE, f"exited again: {said}")
         self.unlogged.discard(pid)
         tries_again = said["next"].startswith(("a new one starts in", "the recycle is given"))
         is_new = self.generation and said["generation"] == self.generation
@@ -247,7 +307,7 @@ class Oracle:
 
     def _see_recycle(self, said: dict[str, Any]) -> None:
         if self.generation:
-            self._break(ONE_MORE_RECYCLE, "a recycle inside a recycle")
+            self.break_promise(ONE_MORE_RECYCLE, "a recycle inside a recycle")
         self.generation = said["generation"]
         self.failures = 0
 
@@ -256,7 +316,7 @@ class Oracle:
             said["failures"] != self.failures
             or said["failures"] < self.pool.options.recycle_retries
         ):
-            self._break(GIVES_UP, f"{said} after {self.failures}")
+            self.break_promise(GIVES_UP, f"{said} after {self.failures}")
         self.generation = 0
 
     def _see_recycle_end(self, _said: dict[str, Any]) -> None:
@@ -264,13 +324,17 @@ class Oracle:
 
     def _see_shutdown(self, said: dict[str, Any]) -> None:
         if self.done_by is not None:
-            self._break(DONE_IN_TIME, "a second shutdown")
+            self.break_promise(DONE_IN_TIME, "a second shutdown")
         budget = said["delay_s"] + said["timeout_s"] + said["margin_s"]
         self.done_by = self.world.now + budget
+        self.kill_by = self.done_by - said["margin_s"]
+        self.seats.see_shutdown(self.kill_by)
 
     def _see_hurry(self, said: dict[str, Any]) -> None:
         assert self.done_by is not None
         self.done_by -= said["saved_s"] - 0.001  # it is rounded
+        self.kill_by -= said["saved_s"]
+        self.seats.see_shutdown(self.kill_by)
 
     # --- after the step -----------------------------------------------------------------------
 
@@ -279,17 +343,17 @@ class Oracle:
         if self.asked_for or type(event) is events.Pinged:
             return  # the answers come before anything else, and a ping moves nothing
         if self.done_by is not None and now > self.done_by + 1e-6 and pool.phase != DONE:
-            self._break(DONE_IN_TIME, f"{pool.phase} after {self.done_by}")
+            self.break_promise(DONE_IN_TIME, f"{pool.phase} after {self.done_by}")
         if type(event) is events.Tick:
             due = pool.next_deadline()
             if due is not None and due <= now:
-                self._break(NO_BUSY_LOOP, f"{due} is due")
+                self.break_promise(NO_BUSY_LOOP, f"{due} is due")
         if pool.phase != SERVING:
             return
         if self.generation and self.failures >= pool.options.recycle_retries:
-            self._break(GIVES_UP, f"goes on after {self.failures}")
+            self.break_promise(GIVES_UP, f"goes on after {self.failures}")
         if self.is_hup_open and not self.generation and not pool.is_reading:
-            self._break(ONE_MORE_RECYCLE, "a SIGHUP without a pass")
+            self.break_promise(ONE_MORE_RECYCLE, "a SIGHUP without a pass")
 
     def _recount(self) -> None:
         pool = self.pool
@@ -317,16 +381,17 @@ class Oracle:
             pool.stale_live,
         )
         if found != kept:
-            self._break(SUMS, f"kept {kept}, found {found}")
+            self.break_promise(SUMS, f"kept {kept}, found {found}")
         if pool.workers.keys() != self.lives.keys():
-            self._break(SUMS, f"workers {list(pool.workers)} of {list(self.lives)}")
+            self.break_promise(SUMS, f"workers {list(pool.workers)} of {list(self.lives)}")
         self._check_bounds(pool.live + len(pool.slots))
 
     def _check_bounds(self, size: int) -> None:
         pool = self.pool
-        sizes = (len(pool._timers), len(pool.vacant), len(pool.stale), len(pool.aged))
+        sizes = [len(pool._timers), len(pool.vacant), len(pool.stale), len(pool.aged)]
+        sizes += [len(pool.rotation), len(pool.unwatched), len(pool.left_seats)]
         if max(sizes) > 200 + 8 * size:
-            self._break(BOUNDED, f"{sizes} for {size}")
+            self.break_promise(BOUNDED, f"{sizes} for {size}")
 
 
 KILLING_ALL = frozenset({"somebody pressed Ctrl-C again", "the time for the shutdown is over"})

@@ -27,10 +27,13 @@ def pool_of(
     count: int,
     behaviour: Behaviour | None = None,
     choose: Callable[..., Behaviour] | None = None,
+    *,
+    is_steered: bool = False,
     **settings: Any,
 ) -> Watched:
     """Make a world with a pool of `count` workers; `begin` starts it."""
     world = Watched(Options(**settings), count, choose or (lambda *_: behaviour or Behaviour()))
+    world.is_steered = is_steered
     world.oracle = Oracle(world)
     return world
 

@@ -2,8 +2,8 @@
 
 `World` does for the pool what the supervisor does: it hands events in, carries orders out and
 answers them first, in their order. What the kernel would refuse is refused here: a signal to a pid
-that is reaped, a second exit, a reap of what still lives. tests/process runs the same behaviours
-for real.
+that is reaped, a second exit, a reap of what still lives, steering to a socket that is closed.
+tests/process runs the same behaviours for real.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Behaviour:
     exec_status: int = 0
     repeats_ready: bool = False
     fails_to_spawn: bool = False
+    seat_empties_after: float | None = 0.0  # None: a client never finishes its handshake
 
 
 class Process:
@@ -90,6 +91,10 @@ class World:
         )
         self.exit_seen_after = 0.0  # how late srvinit hears of an exit
         self.queue_empty_after: float | None = 0.0
+        self.is_steered = False
+        self.seats: set[int] = set()  # that are open
+        self.steered_to: frozenset[int] = frozenset()
+        self.is_door_shut = self.is_closed = False
         self.orphans = 0
         self.orphans_end_after: dict[str, float | None] = {"TERM": 0.01, "KILL": 0.0}
         self.witness: Callable[[Event, list[Action]], None] | None = None
@@ -103,7 +108,11 @@ class World:
             actions.Log: self._log,
             actions.ReadConfig: lambda _order: self.next_config(),
             actions.WatchQueue: self._watch_queue,
-            actions.CloseSockets: self._do_nothing,
+            actions.Steer: self._steer,
+            actions.WatchSeat: self._watch_seat,
+            actions.CloseSeat: self._close_seat,
+            actions.ShutDoor: self._shut_door,
+            actions.CloseSockets: self._close_sockets,
             actions.ReleaseSockets: self._do_nothing,
             actions.RestoreBacklog: self._do_nothing,
             actions.Sweep: self._sweep,
@@ -168,7 +177,7 @@ class World:
 
     def begin(self, *, inherits_sockets: bool = False) -> Self:
         """Start the workers."""
-        self.feed(events.Begin(inherits_sockets))
+        self.feed(events.Begin(inherits_sockets, self.is_steered))
         return self
 
     def signal(self, name: str, **more: Any) -> None:
@@ -179,6 +188,7 @@ class World:
 
     def _spawn(self, order: actions.Spawn) -> Event:
         behaviour = self.choose(self, order)
+        self.seats.add(order.seat)
         if behaviour.fails_to_spawn:
             return events.SpawnFailed(order.number, "fork: EAGAIN")
         pid = FIRST_PID + self.spawned
@@ -243,6 +253,32 @@ class World:
             self.at(self.now + self.queue_empty_after, self.feed, events.QueueEmptied())
         return None
 
+    def _steer(self, order: actions.Steer) -> None:
+        assert order.seats <= self.seats, f"{order} of open seats {self.seats}"
+        self.steered_to = order.seats
+
+    def _watch_seat(self, order: actions.WatchSeat) -> None:
+        process = self.processes[order.pid]
+        assert order.seat in self.seats, f"{order} of open seats {self.seats}"
+        after = process.behaviour.seat_empties_after
+        if after is not None:
+            self.at(self.now + after, self._empty_seat, process)
+
+    def _close_seat(self, order: actions.CloseSeat) -> None:
+        self.seats.remove(order.seat)
+
+    def _shut_door(self, _order: actions.ShutDoor) -> None:
+        assert self.is_steered, "there is no door"
+        assert not self.is_door_shut, "the door is shut already"
+        assert not self.is_closed, "the sockets are closed already"
+        self.is_door_shut = True
+
+    def _close_sockets(self, _order: actions.CloseSockets) -> None:
+        assert not self.is_closed, "the sockets are closed twice"
+        self.is_closed = True
+        self.seats.clear()
+        self.steered_to = frozenset()
+
     def _sweep(self, order: actions.Sweep) -> Event | None:
         after = self.orphans_end_after[order.name]
         if not self.orphans and not self.processes:
@@ -273,6 +309,10 @@ class World:
             self.at(self.now + 0.7, self._repeat_ready, process)
         if behaviour.pings_every is not None and self.pool.options.worker_watchdog:
             self.at(self.now + behaviour.pings_every, self._ping, process)
+
+    def _empty_seat(self, process: Process) -> None:
+        if process.pid in self.processes:
+            self.feed(events.SeatEmptied(process.pid))
 
     def _repeat_ready(self, process: Process) -> None:
         if not process.ended:

@@ -83,7 +83,10 @@ class WatchSeat(Action):
 
 
 class CloseSeat(Action):
-    """Close a seat that no worker will have again, once nobody waits there, at `by` anyway."""
+    """Close a seat that no worker will have again, once nobody waits there, at `by` anyway.
+
+    Where `Spawn` failed it may never have been opened. `CloseSockets` closes it too.
+    """
 
     seat: int
     by: float

@@ -10,7 +10,16 @@ from srvinit import words
 from srvinit.lifecycle import ending, steering
 from srvinit.lifecycle.actions import Log
 from srvinit.lifecycle.events import SpawnFailed
-from srvinit.lifecycle.worker import GONE, KILLING, PROVEN, READY, SERVING_STATES, SETTLED, STARTING
+from srvinit.lifecycle.worker import (
+    GONE,
+    KILLING,
+    PROVEN,
+    QUIESCING,
+    READY,
+    SERVING_STATES,
+    SETTLED,
+    STARTING,
+)
 from srvinit.record import Record
 
 TYPE_CHECKING = False
@@ -64,6 +73,8 @@ def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
             pool.settled[slot.index] = slot
     elif worker.state == PROVEN:
         pool.failures_in_row = 0
+    elif worker.state == QUIESCING:
+        pool.unwatched.append(worker)
     elif worker.state == KILLING and pool.phase != ending.SERVING:
         pool.end.was_forced |= worker.asked_in not in {None, STARTING}
     elif worker.state == GONE:
@@ -81,7 +92,8 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     was_in_slot = worker is slot.holder or worker is slot.successor
     was_successor = worker is slot.successor
     pool.leave_slot(worker)
-    is_crash = worker.asked_in is None and pool.phase == ending.SERVING
+    # Whoever waits on a quiescing worker is no better off when it dies before its stop signal.
+    is_crash = pool.phase == ending.SERVING and (worker.asked_in is None or before == QUIESCING)
     steering.leave_seat(pool, worker, slot, is_crash=is_crash)
     if isinstance(event, SpawnFailed):
         return _retry_spawn(pool, worker, slot, event, now)
@@ -151,6 +163,7 @@ def _complete(pool: Pool, slot: Slot, status: int) -> str:
         return "its replacement is there already"
     pool.complete += not slot.is_complete
     slot.is_complete = True
+    steering.leave_seat_of(pool, slot)
     return "srvinit exits" if pool.complete >= pool.count else "restart.policy starts no other"
 
 

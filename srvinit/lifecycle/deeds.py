@@ -6,7 +6,7 @@ of the table in `worker`, where each deed is named beside the state and the even
 
 from __future__ import annotations
 
-from srvinit.lifecycle.actions import KillGroup, Log, Reap, RestoreBacklog, Signal, WatchSeat
+from srvinit.lifecycle.actions import KillGroup, Log, Reap, RestoreBacklog, Signal
 from srvinit.lifecycle.events import Retire
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from srvinit.lifecycle.worker import Worker
 
 # How long those on the way to a quiescing worker may take: a lost packet is sent again after one
-# second, then after two.
+# second, then after two. What worker.quiesce says comes on top.
 QUIESCE_LIMIT_S = 3.0
 
 
@@ -90,20 +90,25 @@ def put_off_watchdog(worker: Worker, event: Pinged, now: float) -> list[Action]:
 def begin_quiescing(worker: Worker, event: Quiesce, now: float) -> list[Action]:
     """Let it serve what it has, out of the rotation: the pool steers the kernel away from it.
 
-    A connection is its own from the first packet on, so some may still be on their way. A client
-    that never finishes its handshake must not hold it up: half of the time, and no more.
+    A connection is its own from the first packet on, so some may still be on their way: the pool
+    has its seat watched. A client that never finishes its handshake must not hold it up: half of
+    the time, and no more.
     """
     worker.asked_in = worker.state
     worker.why = event.why
     worker.stop_by = event.by
     worker.deadline = min(now + QUIESCE_LIMIT_S, (now + event.by) / 2)
     said = {"why": event.why, "quiesce_s": worker.options.worker_quiesce}
-    return [Log("worker.quiescing", worker.names() | said), WatchSeat(worker.pid, worker.seat)]
+    return [Log("worker.quiescing", worker.names() | said)]
 
 
 def await_last_reads(worker: Worker, event: SeatEmptied, now: float) -> list[Action]:
-    """Give it worker.quiesce to read what it has just accepted: unread, it would be cut off."""
-    worker.deadline = min(now + worker.options.worker_quiesce, worker.deadline or now)
+    """Give it worker.quiesce to read what it has just accepted: unread, it would be cut off.
+
+    Half of its time is the limit here too; whoever hurried it may have left it more than that.
+    """
+    half_by = (worker.since + worker.stop_by) / 2
+    worker.deadline = min(now + worker.options.worker_quiesce, max(half_by, worker.deadline or now))
     return []
 
 

@@ -9,6 +9,7 @@ The budget is fixed when the first request to stop arrives; whatever happens lat
 
 from __future__ import annotations
 
+from srvinit.lifecycle import steering
 from srvinit.lifecycle.actions import (
     CloseSockets,
     Exit,
@@ -48,8 +49,8 @@ class End:
     __slots__ = (
         "done_by",
         "half_by",  # when the last worker is asked to stop though connections wait
-        "has_quiescing",  # somebody still empties a queue: the sockets are to stay until then
         "interrupted_at",
+        "is_closed",  # srvinit's sockets: there is nothing to steer any more
         "kill_at",  # when what is left gets SIGKILL; None once it has
         "kill_by",
         "last",  # the worker that still serves the queue while the others stop
@@ -71,7 +72,7 @@ class End:
         self.own_status: int | None = None
         self.statuses: list[int] = []
         self.was_forced = False
-        self.has_quiescing = False
+        self.is_closed = False
         self.reason = ""
 
     def deadline(self, phase: str) -> float | None:
@@ -118,7 +119,10 @@ def hurry(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     end.stop_at -= saved
     end.kill_by -= saved
     end.done_by -= saved
-    return [Log("shutdown.hurried", {"signal": event.name, "saved_s": round(saved, 3)})]
+    orders: list[Action] = [
+        Log("shutdown.hurried", {"signal": event.name, "saved_s": round(saved, 3)})
+    ]
+    return orders + _hurry_leavers(pool, now)
 
 
 def insist(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
@@ -165,10 +169,20 @@ def _begin(
     if pool.recycle is not None:
         orders.append(Log("recycle.abandoned", {"generation": pool.recycle.generation}))
         pool.recycle = None
+    for slot in pool.slots:
+        steering.leave_seat_of(pool, slot)
     for worker in list(pool.workers.values()):
-        if worker.state == STARTING or worker.asked_in is not None:
-            # Those on their way out already are told only that there may be less time.
+        if worker.state == STARTING:
             orders += pool.retire(worker, end.kill_by, SHUTTING_DOWN, now)
+    return orders + _hurry_leavers(pool, now)
+
+
+def _hurry_leavers(pool: Pool, now: float) -> list[Action]:
+    """Tell those on their way out already that there may be less time."""
+    orders: list[Action] = []
+    for worker in list(pool.workers.values()):
+        if worker.asked_in is not None:
+            orders += pool.retire(worker, pool.end.kill_by, SHUTTING_DOWN, now)
     return orders
 
 
@@ -181,9 +195,8 @@ def step(pool: Pool, now: float) -> list[Action] | None:  # noqa: PLR0911  a lis
     if pool.phase == DRAINING and (now >= end.stop_at or not pool.workers):
         return _ask_workers(pool, now)
     if pool.phase == STOPPING:
-        if end.has_quiescing and not pool.quiescing and end.last is None:
-            end.has_quiescing = False
-            return [CloseSockets()]
+        if not (end.is_closed or end.last or pool.quiescing):
+            return _close_sockets(pool)
         if not (pool.workers or pool.spawning) or end.is_stuck(now):
             return _sweep(pool, now)
         if end.half_by is not None and now >= end.half_by:
@@ -213,12 +226,12 @@ def _ask_workers(pool: Pool, now: float) -> list[Action]:
     for worker in left:
         if worker is not end.last:
             orders += pool.retire(worker, end.kill_by, SHUTTING_DOWN, now)
-    if pool.is_steered:
-        orders.insert(0, ShutDoor())  # else newcomers would keep the last one's queue from emptying
+    # The door first: else newcomers would keep the last one's queue from emptying.
+    door: list[Action] = [ShutDoor()] if pool.is_steered else []
     if end.last is None:
-        return [*_close_sockets(pool), *orders]
+        return [*door, *_close_sockets(pool), *orders]
     end.half_by = now + (end.kill_by - now) / 2  # a late Tick leaves less than the setting
-    return [*orders, WatchQueue()]
+    return [*door, *orders, WatchQueue()]
 
 
 def retire_last(pool: Pool, _event: Event | None, now: float) -> list[Action]:
@@ -238,9 +251,11 @@ def retire_last(pool: Pool, _event: Event | None, now: float) -> list[Action]:
 
 
 def _close_sockets(pool: Pool) -> list[Action]:
-    """Close srvinit's copies, but not while a quiescing worker's queue is seen through them."""
-    pool.end.has_quiescing = bool(pool.quiescing)
-    return [] if pool.quiescing else [CloseSockets()]
+    """Close srvinit's copies, once, but not while a quiescing worker's queue is seen by them."""
+    if pool.end.is_closed or pool.quiescing:
+        return []
+    pool.end.is_closed = True
+    return [CloseSockets()]
 
 
 def _sweep(pool: Pool, now: float) -> list[Action]:
@@ -249,7 +264,7 @@ def _sweep(pool: Pool, now: float) -> list[Action]:
     pool.phase = SWEEPING
     share = (end.done_by - end.kill_by) * SWEEP_SHARE
     end.sweep_by = min(now + share, end.kill_by + share)
-    return [CloseSockets(), Sweep("TERM")]
+    return [*_close_sockets(pool), Sweep("TERM")]
 
 
 def orphans_gone(pool: Pool, _event: Event, _now: float) -> list[Action]:

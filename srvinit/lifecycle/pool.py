@@ -76,6 +76,7 @@ class Pool:
         self.rotation: set[int] = set()  # seats of the workers that serve and are to go on
         self.steered_to: frozenset[int] = frozenset()  # what the last Steer said
         self.quiescing = 0  # QUIESCING workers
+        self.unwatched: list[Worker] = []  # QUIESCING since just now: their seats are watched next
         self.left_seats: list[int] = []  # of workers that are gone; nobody will have them again
         self.slots: list[Slot] = []
         self.workers: dict[int, Worker] = {}  # every unreaped one, by pid
@@ -225,7 +226,9 @@ class Pool:
         heappush(self._timers, (by, self._timers_set, kind, whose))
         if len(self._timers) > self._timers_kept:
             # worker.max_age of those that crashed long ago, say: each would stay for days.
-            self._timers = [timer for timer in self._timers if self._is_live(timer)]
+            # And one that was set twice for the same instant: by SIGHUP after SIGHUP, say.
+            live = filter(self._is_live, self._timers)
+            self._timers = list({(it[0], it[2], it[3]): it for it in live}.values())
             heapify(self._timers)
             self._timers_kept = TIMERS_KEPT + 2 * len(self._timers)
 

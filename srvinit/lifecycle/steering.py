@@ -7,7 +7,8 @@ What a crashed worker leaves in its queue waits for the next worker of its slot.
 
 from __future__ import annotations
 
-from srvinit.lifecycle.actions import CloseSeat, Steer
+from srvinit.lifecycle.actions import CloseSeat, Steer, WatchSeat
+from srvinit.lifecycle.worker import QUIESCING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
 
 def step(pool: Pool, now: float) -> list[Action] | None:
     """Steer the kernel to those who serve now, and let go of seats that nobody will have again."""
-    if not pool.is_steered:
+    if not pool.is_steered or pool.end.is_closed:
         return None
     orders: list[Action] = []
     if pool.rotation != pool.steered_to:
         pool.steered_to = frozenset(pool.rotation)
         orders.append(Steer(pool.steered_to))
+    if pool.unwatched:
+        # After Steer: until then somebody may have come, and an empty queue would prove nothing.
+        watched = [worker for worker in pool.unwatched if worker.state == QUIESCING]
+        orders += [WatchSeat(worker.pid, worker.seat) for worker in watched]
+        pool.unwatched.clear()
     if pool.left_seats:
         by = now + pool.options.recycle_timeout
         orders += [CloseSeat(seat, by) for seat in pool.left_seats]
@@ -46,14 +52,16 @@ def leave_seat(pool: Pool, worker: Worker, slot: Slot, *, is_crash: bool) -> Non
     Where the replacement is there already it has a seat of its own: who waits on the old one is
     lost, as they would be without a replacement.
     """
-    if is_crash and slot.holder is None and slot.index < pool.count:
+    is_vacant = slot.holder is None and slot.seat is None
+    is_wanted = slot.index < pool.count and not slot.is_complete
+    if is_crash and is_vacant and is_wanted:
         slot.seat = worker.seat
-    else:
+    elif pool.is_steered:  # shared sockets have no seats to close
         pool.left_seats.append(worker.seat)
 
 
 def leave_seat_of(pool: Pool, slot: Slot) -> None:
-    """Let go of what was kept for a slot that is no longer wanted."""
-    if slot.seat is not None:
+    """Let go of what was kept for a slot that gets no other worker."""
+    if slot.seat is not None and pool.is_steered:
         pool.left_seats.append(slot.seat)
-        slot.seat = None
+    slot.seat = None

@@ -223,7 +223,6 @@ IGNORED: dict[tuple[str, type[Event]], str] = {
     (QUIESCING, BecameReady): "it is on its way out",
     (QUIESCING, Pinged): "no watchdog runs on the way out",
     (STOPPING, SeatEmptied): "the deadline had come first",
-    (ABORTING, SeatEmptied): "too late",
     (KILLING, SeatEmptied): "too late",
     (STOPPING, BecameReady): "it was asked to stop before it got there",
     (STOPPING, Pinged): "a deadline runs already",
@@ -250,5 +249,5 @@ IMPOSSIBLE: frozenset[tuple[str, type[Event]]] = frozenset(
     + [(STARTING, KillNow)]
     # only who serves is quiesced, and only then its seat is watched
     + [(state, Quiesce) for state in (STARTING, QUIESCING, STOPPING, ABORTING, KILLING)]
-    + [(state, SeatEmptied) for state in (STARTING, READY, SETTLED, PROVEN)]
+    + [(state, SeatEmptied) for state in (STARTING, READY, SETTLED, PROVEN, ABORTING)]
 )

@@ -4,7 +4,8 @@
     python -m tests.model.simulator --seed 4711      runs one, and prints its events as a unit test
 
 A seed draws settings, a mood (how the processes of this run live), and what comes from outside:
-signals, new and faulty settings, crashes, suspensions. Half the runs end in a calm, in which all
+signals, new and faulty settings, crashes, suspensions. Half the runs steer their sockets. Half of
+all end in a calm, in which all
 new processes are healthy: then the pool must come to rest at what is wanted. All end in a TERM.
 """
 
@@ -95,6 +96,7 @@ def draw_options(r: Random) -> dict[str, Any]:
     }
     if drawn["recycle_max_surge"] not in {0, "50%"} and r.random() < 0.7:
         drawn["recycle_max_unavailable"] = 0
+    drawn["worker_quiesce"] = r.choice((0, 0.3, 0.3, 1, 4))
     if r.random() < 0.5:
         drawn["bind"] = [":8099"]
     if r.random() < 0.4:
@@ -116,10 +118,14 @@ class Run:
     def __init__(self, seed: int) -> None:
         self.random = r = Random(seed)  # noqa: S311  it shall be predictable
         self.drawn = draw_options(r)
+        is_steered = r.random() < 0.5
+        if is_steered:
+            self.drawn["bind"] = [":8099"]
         self.count = r.choice(COUNTS)
         self.mood = r.choice(MOODS)
         self.world = world = World(DrawnOptions(**self.drawn), self.count, self._choose)
         world.keeps_history = False
+        world.is_steered = is_steered
         world.next_config = self._next_config
         world.exit_seen_after = r.choice((0.0, 0.0, 0.003))
         world.queue_empty_after = r.choice((0.0, 0.5, None, None))
@@ -130,7 +136,10 @@ class Run:
         self.oracle = Oracle(world)
 
     def _choose(self, _world: World, _order: Spawn) -> Behaviour:
-        return KINDS[self.random.choice(self.mood)](self.random)
+        r = self.random
+        behaviour = KINDS[r.choice(self.mood)](r)
+        behaviour.seat_empties_after = r.choice((0.0, 0.0, 0.02, r.uniform(0, 4), None))
+        return behaviour
 
     def _next_config(self) -> Event:
         r = self.random

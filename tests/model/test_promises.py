@@ -1,4 +1,4 @@
-"""DESIGN section 4's promises, under any interleaving that hypothesis can think of.
+"""DESIGN section 4's and 7a's promises, under any interleaving that hypothesis can think of.
 
 The same simulated processes as in the simulator, but hypothesis chooses what happens, and shrinks
 what fails; the failure is printed as a unit test to paste.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import oracle
+import seats
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -38,6 +39,9 @@ BEHAVIOURS = {
     "unkillable": Behaviour(stops_after=None, killed_after=None),
     "hanging": Behaviour(pings_every=0.5, hangs_after=1.0, aborts=False),
     "pinging": Behaviour(pings_every=0.5, repeats_ready=True),
+    "busy": Behaviour(seat_empties_after=0.7),
+    "half-open": Behaviour(seat_empties_after=None),
+    "half-open and crashing": Behaviour(seat_empties_after=None, ends_after=2.5, ends_with=KILLED),
 }
 SETTINGS = st.fixed_dictionaries(
     {
@@ -53,6 +57,7 @@ SETTINGS = st.fixed_dictionaries(
         "shutdown_delay": st.sampled_from((0, 1)),
         "shutdown_timeout": st.sampled_from((2, 0)),
         "shutdown_margin": st.sampled_from((1, 0)),
+        "worker_quiesce": st.sampled_from((1, 0, 4)),
         "worker_watchdog": st.sampled_from((0, 1)),
         "worker_max_age": st.sampled_from((0, 4)),
         "worker_require": st.just("notify"),
@@ -71,13 +76,19 @@ class Promises(RuleBasedStateMachine):
         self.kind = "quick"
         self.config: Event | None = None
 
-    @initialize(drawn=SETTINGS, count=COUNTS, kind=st.sampled_from(sorted(BEHAVIOURS)))
-    def begin(self, drawn: dict[str, Any], count: int, kind: str) -> None:
+    @initialize(
+        drawn=SETTINGS,
+        count=COUNTS,
+        kind=st.sampled_from(sorted(BEHAVIOURS)),
+        is_steered=st.booleans(),
+    )
+    def begin(self, drawn: dict[str, Any], count: int, kind: str, *, is_steered: bool) -> None:
         self.kind = kind
-        self.drawn = drawn
+        self.drawn = drawn = drawn | ({"bind": [":8099"]} if is_steered else {})
         options = DrawnOptions(**drawn)
         self.world = World(options, count, lambda *_: BEHAVIOURS[self.kind])
         self.world.keeps_history = False
+        self.world.is_steered = is_steered
         self.world.next_config = self._next_config
         self.recording = Recording(self.world.pool)
         self.oracle = oracle.Oracle(self.world)
@@ -210,6 +221,49 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def the_manager_is_told_once_and_nothing_spins_or_piles_up(self) -> None:
         self._holds(oracle.READY_ONCE, oracle.NO_BUSY_LOOP, oracle.BOUNDED)
+
+    # --- where sockets are steered ------------------------------------------------------------
+
+    @invariant()
+    def a_worker_gets_its_stop_signal_only_after_its_queue_was_seen_empty(self) -> None:
+        """And worker.quiesce has passed since; or half of its time, or three seconds, force it."""
+        self._holds(seats.QUIESCED_FIRST)
+
+    @invariant()
+    def a_queue_is_looked_at_only_once_the_rotation_avoids_it(self) -> None:
+        self._holds(seats.LOOKED_AFTER)
+
+    @invariant()
+    def every_ready_unretired_worker_is_in_the_rotation_and_nobody_else(self) -> None:
+        self._holds(seats.IN_ROTATION)
+
+    @invariant()
+    def the_rotation_is_never_empty_while_anyone_is_ready_and_not_retired(self) -> None:
+        """Not even between two orders of one step."""
+        self._holds(seats.NEVER_EMPTY)
+
+    @invariant()
+    def a_seat_is_held_by_one_live_worker_at_a_time(self) -> None:
+        """And never used again, but by the next worker of a crashed one's slot."""
+        self._holds(seats.ONE_AT_A_TIME)
+
+    @invariant()
+    def a_crashed_workers_seat_goes_to_its_slots_next_worker(self) -> None:
+        """And the rotation avoids it until that is ready."""
+        self._holds(seats.HANDED_ON)
+
+    @invariant()
+    def a_seat_is_closed_once_no_living_or_coming_worker_has_it(self) -> None:
+        self._holds(seats.CLOSED_UNUSED)
+
+    @invariant()
+    def the_sockets_are_closed_only_after_no_worker_is_quiescing(self) -> None:
+        self._holds(seats.SOCKETS_LAST)
+
+    @invariant()
+    def shared_sockets_have_nobody_to_steer(self) -> None:
+        """Nor a door; and a door is shut in a shutdown alone."""
+        self._holds(seats.UNSTEERED)
 
 
 TestPromises = Promises.TestCase

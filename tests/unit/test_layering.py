@@ -132,6 +132,9 @@ def test_a_forbidden_import_in_the_core_would_be_found(name: str) -> None:
     ("module", "target"),
     [
         ("lifecycle.pool", "srvinit.kernel.reap"),
+        ("lifecycle.steering", "srvinit.kernel.steering"),
+        ("lifecycle.steering", "srvinit.seating"),
+        ("kernel.steering", "srvinit.lifecycle.steering"),
         ("kernel.reap", "srvinit.report.log"),
         ("options", "srvinit.lifecycle.pool"),
         ("report.log", "srvinit.supervisor"),
@@ -142,6 +145,30 @@ def test_a_forbidden_import_in_the_core_would_be_found(name: str) -> None:
 )
 def test_a_wrong_arrow_would_be_found(module: str, target: str) -> None:
     assert goes_wrong(Import("here", module, target, is_for_types=True))
+
+
+# The core's own arrows: what a worker does knows no pool, and the nouns know nothing.
+NOUNS = {"events", "actions"}
+INSIDE = {
+    "events": set(),
+    "actions": set(),
+    "deeds": NOUNS,
+    "worker": NOUNS | {"deeds"},
+    "steering": NOUNS | {"worker"},
+}
+
+
+@pytest.mark.parametrize("module", INSIDE)
+def test_a_workers_table_and_its_deeds_know_no_pool(module: str) -> None:
+    core = "srvinit.lifecycle."
+    inside = {
+        one.target.removeprefix(core)
+        for one in ALL
+        if one.module == f"lifecycle.{module}" and one.target.startswith(core)
+        if not one.is_for_types
+    }
+
+    assert inside <= INSIDE[module]
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "lifecycle").glob("*.py")), ids=lambda p: p.name)

@@ -285,6 +285,17 @@ def test_timers_of_those_that_are_gone_do_not_pile_up() -> None:
     assert len(world.pool._timers) < 200
 
 
+def test_timers_set_again_for_the_same_instant_do_not_pile_up() -> None:
+    """SIGHUP after SIGHUP while fork fails: each tries anew, and each sets the same retry."""
+    world = pool_of(2, Behaviour(fails_to_spawn=True), recycle_retries=1).begin()
+
+    for _ in range(300):
+        world.signal("HUP")
+
+    assert world.now == 0.0
+    assert len(world.pool._timers) < 100
+
+
 def test_a_flood_of_pings_leaves_nothing_behind() -> None:
     watchdog = {"worker_require": "notify", "worker_watchdog": "3s"}
     world = pool_of(1, Behaviour(pings_every=0.001), **watchdog).begin()

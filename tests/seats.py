@@ -1,0 +1,240 @@
+"""What must hold where sockets are steered: DESIGN section 7a's promises, after every step.
+
+Books of seats beside the oracle's books of workers. Who is ready and who is asked to stop the
+oracle knows from the log; who sits where, and where the kernel steers to, is written down here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from srvinit.lifecycle import actions, events
+from srvinit.lifecycle.ending import DONE, SERVING
+
+if TYPE_CHECKING:
+    from oracle import Life, Oracle
+
+    from srvinit.lifecycle.events import Event
+
+QUIESCED_FIRST = (
+    "a worker gets its stop signal only after its queue was seen empty and worker.quiesce has"
+    " passed, or its time forces it"
+)
+LOOKED_AFTER = "a queue is looked at only once the rotation avoids it"
+IN_ROTATION = "every ready, unretired worker is in the rotation and nobody else"
+NEVER_EMPTY = "the rotation is never empty while anyone is ready and not retired"
+ONE_AT_A_TIME = (
+    "a seat is held by one live worker at a time, and never used again but after a crash"
+)
+HANDED_ON = "a crashed worker's seat goes to its slot's next worker, and is avoided until then"
+CLOSED_UNUSED = "a seat is closed once no living or coming worker has it, and then always"
+SOCKETS_LAST = "the sockets are closed only after no worker is quiescing"
+UNSTEERED = "shared sockets have nobody to steer, and no door; a door is shut in a shutdown alone"
+PROMISES = (
+    QUIESCED_FIRST,
+    LOOKED_AFTER,
+    IN_ROTATION,
+    NEVER_EMPTY,
+    ONE_AT_A_TIME,
+    HANDED_ON,
+    CLOSED_UNUSED,
+    SOCKETS_LAST,
+    UNSTEERED,
+)
+
+LATEST_S = 3.0  # for a queue to be seen empty, if the worker has twice that
+ROUNDED_S = 1e-3  # what the log says of time is rounded
+
+
+class Seats:
+    """Who sits where, who sat there, and where new connections go."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+        self.world = oracle.world
+        self.coming: dict[int, tuple[int, int, float]] = {}  # seat, slot, quiesce of Spawns
+        self.kept: dict[int, int] = {}  # seats that crashed workers left, by slot
+        self.left: set[int] = set()  # seats to be closed
+        self.given = 0  # seats ever given
+        self.rotation: frozenset[int] = frozenset()
+        self.kill_by: float | None = None  # of the shutdown
+        self.is_closed = False
+
+    def _break(self, promise: str, how: str) -> None:
+        self.oracle.break_promise(promise, how)
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def see(self, event: Event) -> None:
+        """Take in what has happened, before the orders that it led to."""
+        lives = self.oracle.lives
+        if not self.world.is_steered:
+            return
+        if type(event) is events.Spawned:
+            life = lives[event.pid]
+            life.seat, _, life.quiesce_s = self.coming.pop(event.number)
+        elif type(event) is events.SpawnFailed:
+            seat, slot, _ = self.coming.pop(event.number)
+            self._leave(seat, slot, was_asked=False)
+        elif type(event) is events.SeatEmptied:
+            lives[event.pid].emptied_at = self.world.now
+
+    # --- orders ---------------------------------------------------------------------------------
+
+    def see_spawn(self, order: actions.Spawn) -> None:
+        """See who is to sit where."""
+        seat, slot = order.seat, order.slot
+        if not self.world.is_steered:
+            return
+        if slot in self.kept:
+            if self.kept.pop(slot) != seat:
+                self._break(HANDED_ON, f"{order} leaves who waits behind")
+        elif seat < self.given:
+            self._break(ONE_AT_A_TIME, f"{order} after {self.given} seats")
+        self.given = max(self.given, seat + 1)
+        if seat in self._taken():
+            self._break(ONE_AT_A_TIME, f"{order} is taken")
+        quiesce_s = self.oracle.pool.options.worker_quiesce
+        self.coming[order.number] = (seat, slot, quiesce_s)
+        if seat in self.rotation:
+            self._break(HANDED_ON, f"{order} is in the rotation")
+
+    def see_reap(self, life: Life) -> None:
+        """See a worker leave its seat."""
+        self._leave(life.seat, life.slot, was_asked=life.is_signalled)
+
+    def _taken(self) -> list[int]:
+        lives = [life.seat for life in self.oracle.lives.values()]
+        return lives + [seat for seat, _, _ in self.coming.values()]
+
+    def _leave(self, seat: int, slot: int, *, was_asked: bool) -> None:
+        if not self.world.is_steered:
+            return
+        lives, coming = self.oracle.lives.values(), self.coming.values()
+        beside = [one for one in lives if one.slot == slot and not one.is_asked]
+        is_free = not any(at == slot for _, at, _ in coming) and slot not in self.kept
+        if all(one.is_dying for one in beside):
+            # They have their slot still, unless they were to be replaced: that is not in the log.
+            is_free &= not beside or self.oracle.pool.slots[slot].seat == seat
+        else:
+            is_free = False
+        if is_free and not was_asked and self._is_wanted(slot):
+            self.kept[slot] = seat
+        else:
+            self.left.add(seat)
+
+    def _is_wanted(self, slot: int) -> bool:
+        pool = self.oracle.pool
+        is_open = slot < pool.count and not pool.slots[slot].is_complete
+        return is_open and pool.phase == SERVING
+
+    def _drop_unwanted(self) -> None:
+        for slot in list(self.kept):
+            if not self._is_wanted(slot):
+                self.left.add(self.kept.pop(slot))
+
+    def see_steer(self, order: actions.Steer) -> None:
+        """See where new connections go from here on."""
+        self._check_is_steered(order)
+        self.rotation = order.seats
+        if not order.seats and any(map(is_serving, self.oracle.lives.values())):
+            self._break(NEVER_EMPTY, f"{order}")
+
+    def see_watch(self, order: actions.WatchSeat) -> None:
+        """See that somebody's queue is looked at."""
+        self._check_is_steered(order)
+        life = self.oracle.lives[order.pid]
+        if order.seat != life.seat or order.seat in self.rotation or not life.is_asked:
+            self._break(LOOKED_AFTER, f"{order} while steered to {set(self.rotation)}")
+
+    def see_close(self, order: actions.CloseSeat) -> None:
+        """See a seat closed that nobody has."""
+        self._check_is_steered(order)
+        self._drop_unwanted()
+        if (
+            order.seat not in self.left
+            or order.seat in self._taken()
+            or order.seat in self.rotation
+        ):
+            self._break(CLOSED_UNUSED, f"{order}, kept {self.kept}")
+        self.left.discard(order.seat)
+
+    def see_door(self, order: actions.ShutDoor) -> None:
+        """See that nobody new is let in."""
+        self._check_is_steered(order)
+        if self.kill_by is None:
+            self._break(UNSTEERED, f"{order} while it serves")
+
+    def see_end_of_sockets(self, order: actions.CloseSockets) -> None:
+        """See all of them closed."""
+        self.is_closed = True
+        if any(is_quiescing(life) for life in self.oracle.lives.values()):
+            self._break(SOCKETS_LAST, f"{order}")
+
+    def _check_is_steered(self, order: actions.Action) -> None:
+        if not self.world.is_steered:
+            self._break(UNSTEERED, f"{order}")
+
+    # --- log lines ------------------------------------------------------------------------------
+
+    def see_quiescing(self, life: Life) -> None:
+        """See a worker that shall get no new connections."""
+        now = self.world.now
+        if not self.world.is_steered:
+            self._break(UNSTEERED, f"pid {life} is quiescing")
+        life.quiescing_at = now
+        life.stop_by = self.kill_by
+        if life.stop_by is None:
+            life.stop_by = now + self.oracle.pool.options.recycle_timeout
+        life.at_latest = (now + life.stop_by) / 2
+
+    def see_stopping(self, life: Life) -> None:
+        """See a worker get its stop signal: whoever has served must have quiesced."""
+        now, began_at = self.world.now + ROUNDED_S, life.quiescing_at
+        if not (self.world.is_steered and life.is_ready):
+            return
+        if began_at is None:
+            self._break(QUIESCED_FIRST, f"{life} never was quiescing")
+        elif now >= (began_at + (life.stop_by or 0.0)) / 2:
+            pass
+        elif life.emptied_at is None:
+            if now < began_at + LATEST_S:
+                self._break(QUIESCED_FIRST, f"{life} was not seen empty")
+        elif now < life.emptied_at + life.quiesce_s:
+            self._break(QUIESCED_FIRST, f"{life} was seen empty at {life.emptied_at}")
+
+    def see_shutdown(self, kill_by: float) -> None:
+        """See a shutdown begin: who quiesces already has less time from here on."""
+        self.kill_by = kill_by
+        for life in filter(is_quiescing, self.oracle.lives.values()):
+            life.stop_by = min(life.stop_by or kill_by, kill_by)
+            life.at_latest = min(life.at_latest, (self.world.now + life.stop_by) / 2)
+
+    # --- after the step -------------------------------------------------------------------------
+
+    def check_after(self, event: Event) -> None:
+        """Check what holds between two steps."""
+        pool = self.oracle.pool
+        if not self.world.is_steered or pool.phase == DONE:
+            return
+        self._drop_unwanted()
+        if self.left and not self.is_closed:
+            self._break(CLOSED_UNUSED, f"{self.left} stay open")
+        lives = self.oracle.lives.values()
+        serving = {life.seat for life in lives if is_serving(life)}
+        if self.rotation != serving:
+            self._break(IN_ROTATION, f"steered to {set(self.rotation)}, {serving} serve")
+        if type(event) is events.Tick:  # one that is late comes late
+            for life in filter(is_quiescing, lives):
+                if self.world.now > life.at_latest + ROUNDED_S:
+                    self._break(QUIESCED_FIRST, f"{life} quiesces for longer than it may")
+
+
+def is_serving(life: Life) -> bool:
+    """Tell whether new connections are to go there."""
+    return life.is_ready and not (life.is_asked or life.is_dying)
+
+
+def is_quiescing(life: Life) -> bool:
+    """Tell whether it waits for its stop signal."""
+    return life.quiescing_at is not None and not (life.is_signalled or life.is_dying)

@@ -1,0 +1,479 @@
+"""Steered sockets: out of the rotation, the queue seen empty, worker.quiesce; then the signal.
+
+The oracle watches each of these worlds too: who is in the rotation, who has which seat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pools import exit_status, generations, pool_of, settled
+from simulated import Behaviour, World, in_turn
+
+from srvinit.lifecycle import actions, events
+from srvinit.lifecycle.worker import QUIESCING
+from srvinit.options import Options
+
+QUICK = Behaviour()
+STUBBORN = Behaviour(stops_after=None)
+BUSY = Behaviour(seat_empties_after=0.7)
+HALF_OPEN = Behaviour(seat_empties_after=None)  # a client that never finishes its handshake
+UNREADY = Behaviour(ready_after=None)
+STEERED = {"is_steered": True, "bind": [":8099"]}
+NO_SURGE = {"recycle_max_surge": 0, "recycle_max_unavailable": 1}
+
+
+def orders_of(world: World, kind: type[actions.Action]) -> list[tuple[float, Any]]:
+    return [(round(at, 3), order) for at, order in world.orders if type(order) is kind]
+
+
+def seats_of(world: World) -> dict[int, int]:
+    """Tell the seat of each live worker, by slot."""
+    return {worker.slot: worker.seat for worker in world.pool.everyone()}
+
+
+def waits(world: World) -> list[float]:
+    """Tell how long each worker was quiescing before its stop signal."""
+    began = {fields["pid"]: at for at, name, fields in world.logs if name == "worker.quiescing"}
+    asked = {fields["pid"]: at for at, name, fields in world.logs if name == "worker.stopping"}
+    return [pytest.approx(asked[pid] - began[pid]) for pid in began]
+
+
+def said(world: World) -> list[str]:
+    """List events and orders in the order they came, leaving out what does not matter here."""
+    shown = (actions.Steer, actions.WatchSeat, actions.ShutDoor, actions.CloseSockets)
+    names = [
+        order.event if isinstance(order, actions.Log) else type(order).__name__
+        for _, order in world.orders
+        if isinstance(order, (actions.Log, actions.Signal, *shown))
+    ]
+    return [name for name in names if name not in {"worker.settled", "signal.received"}]
+
+
+# --- the rotation --------------------------------------------------------------------------------
+
+
+def test_a_worker_is_in_the_rotation_from_ready_on() -> None:
+    world = pool_of(2, None, in_turn(Behaviour(ready_after=1.0), QUICK), **STEERED).begin()
+
+    world.run(2)
+
+    steered = [(at, set(order.seats)) for at, order in orders_of(world, actions.Steer)]
+    assert steered == [(0.01, {1}), (1.0, {0, 1})]
+
+
+def test_shared_sockets_know_no_seats() -> None:
+    world = settled(3, bind=[":8099"], restart_delay=0)
+    for pid in (100, 101, 102):
+        world.kill(pid)
+    world.signal("HUP")
+    world.run(60)
+    world.signal("TERM")
+    world.run(60)
+
+    kinds = (actions.Steer, actions.WatchSeat, actions.CloseSeat, actions.ShutDoor)
+    assert not [order for _, order in world.orders if isinstance(order, kinds)]
+    assert world.lines("worker.quiescing") == []
+    assert world.pool.left_seats == []
+
+
+# --- quiescing -----------------------------------------------------------------------------------
+
+
+def test_a_recycle_steers_away_looks_waits_and_only_then_asks() -> None:
+    world = settled(1, **STEERED, worker_quiesce="300ms")
+    world.orders.clear()
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert said(world) == [
+        "config.read", "recycle.started",
+        "worker.started", "worker.ready", "Steer",
+        "worker.quiescing", "Steer", "WatchSeat",
+        "worker.stopping", "Signal", "Signal",
+        "worker.exited", "recycle.finished",
+    ]  # fmt: skip
+    assert waits(world) == [0.3]
+    assert [set(order.seats) for _, order in orders_of(world, actions.Steer)] == [{0, 1}, {1}]
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "settings", "waited"),
+    [
+        (QUICK, {"worker_quiesce": 0}, 0.0),
+        (BUSY, {"worker_quiesce": "300ms"}, 1.0),
+        (BUSY, {"worker_quiesce": "5s"}, 5.7),
+        (BUSY, {"worker_quiesce": "300ms", "recycle_timeout": "1s"}, 0.5),
+        (BUSY, {"worker_quiesce": "300ms", "recycle_timeout": "1600ms"}, 0.8),
+        (BUSY, {"worker_quiesce": "30s", "recycle_timeout": "20s"}, 10.0),
+        (HALF_OPEN, {}, 3.0),
+        (HALF_OPEN, {"recycle_timeout": "4s"}, 2.0),
+        (HALF_OPEN, {"recycle_timeout": 0}, 0.0),
+    ],
+)
+def test_it_is_asked_once_its_queue_was_seen_empty_and_worker_quiesce_has_passed(
+    behaviour: Behaviour, settings: dict[str, Any], waited: float
+) -> None:
+    """Or half of its time has; three seconds are the limit while the queue is not empty."""
+    world = settled(1, None, in_turn(behaviour), **STEERED, **settings)
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert waits(world) == [waited]
+    assert world.lines("worker.quiescing")[0]["quiesce_s"] == world.pool.options.worker_quiesce
+
+
+def test_quiescing_and_stopping_share_recycle_timeout() -> None:
+    stubborn = Behaviour(stops_after=None, seat_empties_after=0.7)
+    world = settled(1, None, in_turn(stubborn), **STEERED, recycle_timeout="8s")
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert world.times("worker.killed") == pytest.approx([world.times("worker.quiescing")[0] + 8])
+    assert world.lines("worker.stopping")[0]["timeout_s"] == 7.0
+
+
+def test_a_worker_that_is_quiescing_is_no_longer_counted_as_ready() -> None:
+    """It gets nobody new: `max_unavailable` is about those who do."""
+    world = settled(3, BUSY, **STEERED, **NO_SURGE)
+    fewest = 3
+
+    world.signal("HUP")
+    until = world.now + 60
+    while world.step(until):
+        fewest = min(fewest, world.pool.ready)
+        assert world.pool.quiescing <= 1
+
+    assert fewest == 2
+    assert generations(world) == [2, 2, 2]
+
+
+def test_a_quiescing_worker_may_ping_and_say_ready_as_it_likes() -> None:
+    watchdog = {"worker_require": "notify", "worker_watchdog": "1s"}
+    chatty = Behaviour(pings_every=0.1, hangs_after=21.5, seat_empties_after=None)
+    world = settled(
+        1, None, in_turn(chatty, then=Behaviour(pings_every=0.5)), **STEERED, **watchdog
+    )
+
+    world.signal("HUP")
+    world.run(1.1)
+    world.feed(events.BecameReady(100))
+    world.run(60)
+
+    assert world.process(100).signals[:2] == ["TERM", "CONT"]
+    assert world.lines("worker.hung") == []
+
+
+def test_a_hung_worker_is_out_of_the_rotation_at_once() -> None:
+    watchdog = {"worker_require": "notify", "worker_watchdog": "1s"}
+    hung = Behaviour(pings_every=0.1, hangs_after=25.0, aborts=False)
+    world = settled(2, None, in_turn(hung, then=Behaviour(pings_every=0.5)), **STEERED, **watchdog)
+
+    world.run(6.5)
+
+    assert world.lines("worker.hung")
+    assert world.steered_to == {1}
+
+
+# --- crashes -------------------------------------------------------------------------------------
+
+
+def test_a_crashed_workers_seat_goes_to_its_slots_next_worker() -> None:
+    """With who waits there; nobody new is sent there before that one is ready."""
+    choose = in_turn(QUICK, QUICK, Behaviour(ready_after=1.0))
+    world = settled(2, None, choose, **STEERED, restart_delay="2s")
+
+    world.kill(101)
+    world.run(2.9)
+    assert (seats_of(world), set(world.steered_to)) == ({0: 0, 1: 1}, {0})
+    world.run(0.2)
+
+    assert set(world.steered_to) == {0, 1}
+    assert orders_of(world, actions.CloseSeat) == []
+
+
+def test_a_failed_spawn_keeps_the_crashed_seat() -> None:
+    choose = in_turn(QUICK, Behaviour(fails_to_spawn=True), Behaviour(fails_to_spawn=True))
+    world = settled(1, None, choose, **STEERED, restart_delay="1s")
+
+    world.kill(100)
+    world.run(5)
+
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 0, 0, 0]
+    assert orders_of(world, actions.CloseSeat) == []
+
+
+def test_a_worker_that_never_was_ready_hands_its_seat_on_too() -> None:
+    """Where nobody serves, the kernel sends newcomers to whoever is to come."""
+    world = pool_of(1, UNREADY, **STEERED, worker_timeout="1s", restart_delay="1s").begin()
+
+    world.run(7)
+
+    assert {order.seat for _, order in orders_of(world, actions.Spawn)} == {0}
+
+
+@pytest.mark.parametrize("status", [0, 1 << 8])
+def test_the_seat_of_a_complete_slot_is_closed(status: int) -> None:
+    """restart.policy wants no other worker there: who waits had better be told."""
+    brief = Behaviour(ends_after=25.0, ends_with=status)
+    world = settled(2, None, in_turn(QUICK, brief), **STEERED, restart_policy="never")
+
+    world.run(10)
+
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
+
+
+def test_where_the_replacement_is_there_already_the_crashed_seat_is_closed() -> None:
+    world = settled(1, None, in_turn(QUICK, Behaviour(ready_after=1.5)), **STEERED)
+    world.signal("HUP")
+    world.run(1)
+
+    world.kill(100)
+    world.run(60)
+
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [0]
+    assert seats_of(world) == {0: 1}
+
+
+def test_a_crash_while_quiescing_is_no_failure() -> None:
+    """It was asked to go, and its replacement serves."""
+    world = settled(1, None, in_turn(HALF_OPEN), **STEERED)
+    world.signal("HUP")
+    world.run(1.5)
+    assert world.pool.quiescing == 1
+
+    world.kill(100)
+    world.run(60)
+
+    (exited,) = world.lines("worker.exited")
+    assert (exited["was"], exited["asked"], exited["next"]) == (QUIESCING, True, "")
+    assert world.process(100).signals == ["KILL"]
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [0]
+    assert seats_of(world) == {0: 1}
+
+
+def test_a_crash_while_quiescing_leaves_who_waits_to_the_slots_next_worker() -> None:
+    """Without surge nobody sits in the slot yet, and the next one comes."""
+    world = settled(2, None, in_turn(HALF_OPEN), **STEERED, **NO_SURGE)
+    world.signal("HUP")
+    world.run(0.5)
+    assert world.pool.quiescing == 1
+
+    world.kill(100)
+    world.run(0.1)
+
+    assert seats_of(world) == {0: 0, 1: 1}
+    assert orders_of(world, actions.CloseSeat) == []
+
+
+def test_two_crashes_in_one_slot_leave_one_seat_to_the_next() -> None:
+    """Scaled down and up: the old one quiesces while its successor serves, and both crash."""
+    world = settled(2, None, in_turn(QUICK, HALF_OPEN), **STEERED)
+    world.signal("TTOU")
+    world.signal("TTIN")
+    world.run(0.5)
+    assert seats_of(world) == {0: 0, 1: 2}
+    world.kill(102)
+    world.run(0)
+
+    world.kill(101)
+    world.run(20)
+
+    assert seats_of(world) == {0: 0, 1: 2}
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
+
+
+# --- scaling -------------------------------------------------------------------------------------
+
+
+def test_scaling_down_quiesces_first() -> None:
+    world = settled(3, BUSY, **STEERED, worker_quiesce="300ms")
+
+    world.signal("TTOU")
+    world.run(60)
+
+    assert waits(world) == [1.0]
+    assert world.pids() == [100, 101]
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [2]
+
+
+def test_resizing_drops_a_seat_that_was_kept() -> None:
+    world = settled(3, **STEERED, restart_delay="30s")
+    world.kill(102)
+    world.run(1)
+
+    world.signal("TTOU")
+
+    assert orders_of(world, actions.CloseSeat) == [(21.0, actions.CloseSeat(2, 36.0))]
+    world.signal("TTIN")
+    world.run(60)
+    assert seats_of(world) == {0: 0, 1: 1, 2: 3}
+
+
+def test_several_are_steered_away_from_at_once() -> None:
+    world = settled(4, **STEERED)
+    world.next_config = lambda: events.ConfigRead(Options(bind=[":8099"]), 1)
+    world.orders.clear()
+
+    world.signal("HUP")
+
+    assert [set(order.seats) for _, order in orders_of(world, actions.Steer)] == [{0}]
+    assert [order.seat for _, order in orders_of(world, actions.WatchSeat)] == [1, 2, 3]
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+def test_a_shutdown_shuts_the_door_first_and_closes_the_sockets_after_the_last_look() -> None:
+    world = settled(3, BUSY, **STEERED, worker_quiesce="300ms")
+    world.queue_empty_after = 2.0
+    world.orders.clear()
+
+    world.signal("TERM")
+    world.run(60)
+
+    assert said(world)[:3] == ["shutdown.started", "ShutDoor", "worker.quiescing"]
+    assert waits(world) == [1.0, 1.0, 1.0]
+    assert [at - 20 for at in world.times("worker.stopping")] == pytest.approx([1.0, 1.0, 3.0])
+    assert [at - 20 for at, _ in orders_of(world, actions.CloseSockets)] == [3.0]
+    assert exit_status(world) == 0
+
+
+def test_term_while_all_are_quiescing_asks_each_once_and_closes_the_sockets_then() -> None:
+    """Half of what is left is what they have; nobody is the last one here."""
+    two_at_once = {"recycle_max_surge": 0, "recycle_max_unavailable": 2}
+    world = settled(2, HALF_OPEN, **STEERED, **two_at_once, shutdown_timeout="2s")
+    world.signal("HUP")
+    world.run(0.5)
+    assert world.pool.quiescing == 2
+    world.orders.clear()
+
+    world.signal("TERM")
+    world.run(60)
+
+    assert said(world)[:3] == ["shutdown.started", "recycle.abandoned", "ShutDoor"]
+    assert world.times("worker.stopping") == pytest.approx([21.5, 21.5])
+    assert [at for at, _ in orders_of(world, actions.CloseSockets)] == [21.5]
+    everyone = [world.process(pid) for pid in (100, 101)]
+    assert all(process.signals.count("TERM") == 1 for process in everyone)
+    assert exit_status(world) == 0
+
+
+def test_term_during_quiescing_leaves_it_less_time_never_more() -> None:
+    world = settled(1, None, in_turn(HALF_OPEN), **STEERED, shutdown_timeout="2s")
+    world.signal("HUP")
+    world.run(1.5)
+    assert world.pool.quiescing == 1
+    began = world.times("worker.quiescing")[0]
+
+    world.signal("TERM")
+    world.run(60)
+
+    asked = dict(zip([line["pid"] for line in world.lines("worker.stopping")],
+                     world.times("worker.stopping"), strict=True))  # fmt: skip
+    assert asked[100] == pytest.approx(21.5 + 1.0)
+    assert asked[100] < began + 3.0
+    assert world.process(100).signals.count("TERM") == 1
+    assert exit_status(world) == 0
+
+
+def test_int_that_hurries_the_drain_hurries_who_is_quiescing() -> None:
+    """It was killed without its stop signal when the budget of 1 s was over."""
+    slow = Behaviour(stops_after=0.1, seat_empties_after=None)
+    world = settled(1, None, in_turn(slow), **STEERED, shutdown_delay="20s", shutdown_timeout="1s")
+    world.signal("HUP")
+    world.run(1.1)
+    world.signal("TERM")
+
+    world.signal("INT")
+    world.run(60)
+
+    assert world.process(100).signals[:2] == ["TERM", "CONT"]
+    assert world.lines("worker.killed") == []
+    assert exit_status(world) == 0
+
+
+def test_ctrl_c_again_kills_who_is_quiescing() -> None:
+    world = settled(2, Behaviour(stops_after=None, seat_empties_after=None), **STEERED)
+
+    world.signal("INT", by_terminal=True)
+    world.run(1.1)
+    assert world.pool.quiescing == 2
+    world.signal("INT", by_terminal=True)
+    world.run(60)
+
+    everyone = [world.process(pid) for pid in (100, 101)]
+    assert not any("TERM" in process.signals for process in everyone)
+    assert exit_status(world) == 124
+
+
+def test_a_seat_that_empties_too_late_changes_nothing() -> None:
+    late = Behaviour(stops_after=None, seat_empties_after=4.0)
+    world = settled(1, None, in_turn(late), **STEERED, recycle_timeout="10s")
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert waits(world) == [3.0]
+    assert world.times("worker.killed") == pytest.approx([31.01])
+
+
+def test_a_kept_seat_is_let_go_of_when_a_shutdown_begins() -> None:
+    """Nobody comes any more."""
+    world = settled(2, **STEERED, restart_delay="30s", shutdown_delay="10s")
+    world.kill(101)
+    world.run(1)
+
+    world.signal("TERM")
+
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
+
+
+def test_nothing_is_steered_once_the_sockets_are_closed() -> None:
+    """There is no group any more, and each order would be refused."""
+    world = settled(3, **STEERED)
+
+    world.signal("TERM")
+    world.run(60)
+
+    kinds = (actions.Steer, actions.WatchSeat, actions.CloseSeat, actions.CloseSockets)
+    assert type([order for _, order in world.orders if isinstance(order, kinds)][-1]) is kinds[-1]
+
+
+@pytest.mark.parametrize("at", [0.0, 0.005, 0.1, 1.0, 1.2, 2.0, 2.5, 5.0, 30.0])
+@pytest.mark.parametrize("empties_after", [0.0, 0.7, None])
+@pytest.mark.parametrize("stops_after", [0.01, None])
+def test_term_at_any_moment_is_over_by_its_deadline(
+    at: float, empties_after: float | None, stops_after: float | None
+) -> None:
+    """However long the queues take; the oracle watches over the rest."""
+    behaviour = Behaviour(stops_after=stops_after, seat_empties_after=empties_after)
+    world = pool_of(3, behaviour, **STEERED, shutdown_timeout="4s", shutdown_delay="1s")
+    world.queue_empty_after = None
+    world.begin().run(at)
+    world.signal("HUP")
+    world.run(at / 10)
+    asked_at = world.now
+
+    world.signal("TERM")
+    world.run(60)
+
+    assert world.exit is not None
+    assert world.exited_at - asked_at <= 1 + 4 + 1 + 1e-6
+    everyone = [world.process(pid) for pid in range(100, 100 + world.spawned)]
+    assert all(process.signals.count("TERM") == 1 for process in everyone)
+
+
+def test_suspended_through_a_whole_shutdown_it_still_ends() -> None:
+    world = settled(2, Behaviour(stops_after=None, seat_empties_after=None), **STEERED)
+    world.signal("TERM")
+
+    world.suspend(3600)
+    world.run(5)
+
+    assert exit_status(world) == 124

@@ -13,14 +13,13 @@ through `dataclass_transform`.
 A forwarded signal makes four records, so their constructors are most of its way through srvinit.
 A constructor that loops over its fields takes 5 us and one made for its class 0.5 us; but to make
 one from text, as `dataclasses` and `namedtuple` do, takes 50 us or more. So the compiled code of a
-template with as many fields is taken, and other names are put into it.
+template with as many fields is taken, and other names are put into it, at the first use.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType
     from typing import Any, dataclass_transform
 else:
@@ -90,19 +89,21 @@ def _set_any(self: Any, *values: Any, **named: Any) -> None:
         raise TypeError(f"{kind} needs {', '.join(missing)}")
 
 
-def _constructor(
-    kind: str, fields: tuple[str, ...], defaults: dict[str, Any]
-) -> Callable[..., None]:
-    """Make the constructor of a class with these fields; those with defaults must be the last."""
-    if tuple(defaults) != fields[len(fields) - len(defaults) :]:
-        raise TypeError(f"{kind}: a field without a default follows one that has one")
-    if len(fields) >= len(_TEMPLATES):
-        return _set_any
-    code = _TEMPLATES[len(fields)].replace(
-        co_varnames=("self", *fields), co_names=fields, co_qualname=f"{kind}.__init__"
-    )
-    made: Callable[..., None] = _FUNCTION(code, {}, "__init__", tuple(defaults.values()))
-    return made
+def _set_first(self: Any, *values: Any, **named: Any) -> None:
+    """Construct the first record of a class: make the constructor of those that follow.
+
+    Most classes have no record before the first worker's exec, and many never have one.
+    """
+    kind = type(self)
+    fields = kind.__fields__
+    kind.__init__ = _set_any
+    if len(fields) < len(_TEMPLATES):
+        code = _TEMPLATES[len(fields)].replace(
+            co_varnames=("self", *fields), co_names=fields, co_qualname=f"{kind.__name__}.__init__"
+        )
+        defaults = tuple(kind.__field_defaults__.values())
+        kind.__init__ = _FUNCTION(code, {}, "__init__", defaults)
+    kind.__init__(self, *values, **named)
 
 
 # --- the class -----------------------------------------------------------------------------------
@@ -115,19 +116,18 @@ class _RecordType(type):
     __field_defaults__: dict[str, Any]
 
     def __new__(cls, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> _RecordType:
-        own = tuple(namespace.get("__annotations__", ()))
-        fields, defaults = own, {}
-        for field in own:
-            if field in namespace:
-                defaults[field] = namespace.pop(field)
+        own = fields = tuple(namespace.get("__annotations__", ()))
+        defaults = {field: namespace.pop(field) for field in own if field in namespace}
         for base in bases:
             fields = base.__fields__ + fields
             defaults = base.__field_defaults__ | defaults
+        if tuple(defaults) != fields[len(fields) - len(defaults) :]:
+            raise TypeError(f"{name}: a field without a default follows one that has one")
         namespace["__slots__"] = own
         namespace["__fields__"] = fields
         namespace["__field_defaults__"] = defaults
-        namespace["__init__"] = _constructor(name, fields, defaults)
-        return super().__new__(cls, name, bases, namespace)
+        namespace["__init__"] = _set_first
+        return type.__new__(cls, name, bases, namespace)
 
 
 @dataclass_transform()

@@ -1,4 +1,4 @@
-"""`srvinit`, `python -m srvinit`, and what the frozen program starts with."""
+"""`srvinit`, `python -m srvinit`; packaging/start.py is the frozen program's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ def main() -> int:
     What comes from here on waits to be taken in: a TERM during the start is not lost.
     """
     mask = signals.block()
+    from srvinit import quickstart
+
+    quickstart.begin()
     from srvinit import cli
 
-    return cli.main(sys.argv[1:], mask)
+    return cli.main(sys.argv[1:], mask, settled=quickstart.end)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Setup:
         "mask",
         "options",
         "reload",
+        "settled",
     )
 
     def __init__(  # noqa: PLR0913  all of it differs between the command line and the library
@@ -61,6 +62,7 @@ class Setup:
         self.cwd = working_directory(self.environ)
         self.inherited = inherited or []
         self.jobs: JobControl | None = None
+        self.settled: Callable[[], None] | None = None  # called once the first workers run
 
     def launch(self, options: Options) -> Launch:
         """Make the way to start workers under these settings."""

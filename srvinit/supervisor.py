@@ -186,6 +186,8 @@ class Supervisor:
         """Import what is slow to import, now that it delays no worker's start."""
         self._is_settled_in = True
         self.log.start()
+        if self._setup.settled is not None:
+            self._setup.settled()
 
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""

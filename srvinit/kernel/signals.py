@@ -27,7 +27,6 @@ import fcntl
 import posix
 
 from srvinit.errors import KernelRefused, LifecycleError
-from srvinit.options import SIGNAL_NAMES
 from srvinit.record import Record
 
 TYPE_CHECKING = False
@@ -56,7 +55,8 @@ _LEFT_ALONE = {
 # A tuple: CPython walks it at every wait, and walks a tuple faster than a set (1.4 against 1.7 us).
 _TAKEN = tuple(sorted(_signal.valid_signals() - _LEFT_ALONE))
 
-_NAMES = {number: name for name, number in SIGNAL_NAMES.items()}
+# By number; filled when the first is asked for. Nothing stands before block() that can wait.
+_NAMES: dict[int, str] = {}
 
 _SI_KERNEL = 0x80
 _FIRST_WORKER_PID = 2
@@ -197,11 +197,17 @@ def _deliver(call: Callable[[int, int], None], target: int, name: str) -> bool:
 
 def number_of(name: str) -> int:
     """Look up a signal's number by its name without SIG."""
+    from srvinit.options import SIGNAL_NAMES
+
     return SIGNAL_NAMES[name]
 
 
 def name_of(number: int) -> str:
     """Look up a signal's name, without SIG."""
+    if not _NAMES:
+        from srvinit.options import SIGNAL_NAMES
+
+        _NAMES.update((known, name) for name, known in SIGNAL_NAMES.items())
     return _NAMES[number]
 
 

@@ -11,28 +11,28 @@ import sys
 
 from srvinit import __version__, setup, supervisor
 from srvinit.errors import KernelRefused, UsageError
-from srvinit.options import GROUPS
-from srvinit.settings.sources import EXTRA, USAGE, Sources
-from srvinit.settings.table import SETTINGS
+from srvinit.settings.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvinit.settings.table import Setting
+    from collections.abc import Callable
 
 USAGE_STATUS = 2
 REFUSED_STATUS = 1
 OUT, ERR = 1, 2
-FLAG_COLUMN = 34
 
 
-def main(argv: list[str], mask: set[int]) -> int:
+def main(argv: list[str], mask: set[int], settled: Callable[[], None] | None = None) -> int:
     """Run srvinit with the arguments `argv`; return its exit status.
 
-    All signals must be blocked; `mask` is what was blocked before.
+    All signals must be blocked; `mask` is what was blocked before. `settled` is called when the
+    first workers run, to end what hastened the start.
     """
     environ = environment()
     sources = Sources(argv, environ)
     if sources.asks_for == "help":
+        from srvinit.helptext import help_text
+
         return say(OUT, help_text())
     if sources.asks_for == "version":
         return say(OUT, f"srvinit {__version__}\n")
@@ -41,6 +41,7 @@ def main(argv: list[str], mask: set[int]) -> int:
         run = setup.for_command(
             options, reload=sources.load, mask=mask, command=sources.command, environ=environ
         )
+        run.settled = settled
         return supervisor.run(run)
     except UsageError as wrong:
         say(ERR, "".join(f"srvinit: {fault}\n" for fault in wrong.faults))
@@ -72,36 +73,3 @@ def say(fd: int, text: str) -> int:
     except OSError:  # EPIPE, EBADF, ENOSPC: there is nobody else to tell
         pass
     return 0
-
-
-def help_text() -> str:
-    """Return what --help shows: one line a setting, by group. docs/settings.md has the rest."""
-    lines = [
-        f"usage: {USAGE}",
-        "",
-        "Open the sockets, run N workers of COMMAND, replace, recycle and stop them gracefully.",
-        *(_help_line(row, "") for row in EXTRA),
-    ]
-    for group, title in GROUPS.items():
-        rows = [row for row in SETTINGS.values() if row.group == group and not row.is_later]
-        if rows:
-            lines.append(f"{title}:")
-            lines += [_help_line(row, _default(row)) for row in rows]
-    lines += [
-        "--recycle-timeout 15s is SRVINIT_RECYCLE_TIMEOUT=15s and, in the file, [recycle] timeout.",
-        "TIME is 1500ms, 15s, 2m, 1h or seconds. In parentheses: the defaults.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _help_line(row: Setting, default: str) -> str:
-    flag = f"{row.short}, {row.flag}" if row.short else f"    {row.flag}"
-    if row.is_boolean and row.name in SETTINGS:
-        flag = f"    --[no-]{row.flag[2:]}"
-    metavar = "" if row.is_boolean else f" {row.metavar}"
-    summary = row.meaning.partition(";")[0].replace("`", "")
-    return f"  {flag + metavar:<{FLAG_COLUMN}} {summary}{default}"
-
-
-def _default(row: Setting) -> str:
-    return f" ({row.default_text}{'; repeatable' if row.gather else ''})"

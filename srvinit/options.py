@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from srvinit.errors import UsageError
 from srvinit.record import Record
-from srvinit.settings.addresses import Bind, bind_address
-from srvinit.settings.consistency import contradictions, time_left_to_stop
 from srvinit.settings.meanings import DEFAULT_MEANINGS, MEANINGS, SIGNAL_NAMES, meaning, stop_signal
 from srvinit.settings.table import (
     SETTINGS,
@@ -20,8 +18,6 @@ from srvinit.settings.table import (
     Setting,
     distinct_binds,
     distinct_names,
-    flatten,
-    guess,
     meanings_by_signal,
     nothing,
     repeatable,
@@ -30,6 +26,7 @@ from srvinit.settings.table import (
 from srvinit.settings.values import (
     Count,
     Portion,
+    address,
     boolean,
     choice,
     count,
@@ -50,13 +47,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from srvinit.settings.addresses import Bind
+
 __all__ = [
     "DEFAULT_MEANINGS",
     "GROUPS",
     "MEANINGS",
     "SETTINGS",
     "SIGNAL_NAMES",
-    "Bind",
     "Count",
     "Given",
     "Options",
@@ -74,6 +72,21 @@ GROUPS = {
     "log": "Log",
     "http": "Probes",
 }
+
+# Which values may contradict each other. Their defaults do not, so `consistency` is only asked
+# where one of them is given.
+JUDGED_TOGETHER = frozenset(
+    (
+        "recycle.max_surge",
+        "recycle.max_unavailable",
+        "shutdown.delay",
+        "shutdown.grace_period",
+        "shutdown.margin",
+        "shutdown.timeout",
+        "worker.require",
+        "worker.watchdog",
+    )
+)
 
 
 class Options:
@@ -163,7 +176,7 @@ class Options:
     )
 
     bind: tuple[Bind, ...] = repeatable(
-        bind_address,
+        address,
         distinct_binds,
         "listen on :8080, HOST:PORT, unix:PATH, ...; `[NAME=]:8080`, `HOST:PORT`, `[::]:8080`, "
         "`unix:PATH`, `udp:HOST:PORT`, `fd:N` (already inherited). Workers get the sockets as fds "
@@ -309,6 +322,8 @@ class Options:
             if attribute in by_attribute:
                 given[by_attribute[attribute]] = Given(value, attribute)
             else:
+                from srvinit.settings.spelling import guess
+
                 hint = guess(attribute, lambda row: row.attribute)
                 faults.append(f"{attribute}: unknown setting{hint}")
         self._settle(given, faults)
@@ -316,6 +331,8 @@ class Options:
     @classmethod
     def from_dict(cls, nested: Mapping[str, object]) -> Options:
         """Make options from nested tables, as a TOML file has: {"recycle": {"timeout": 15}}."""
+        from srvinit.settings.nested import flatten
+
         faults: list[str] = []
         return cls.from_given(flatten(nested, plain, faults), faults)
 
@@ -341,11 +358,14 @@ class Options:
             setattr(self, row.attribute, row.value_of(given.get(name), faults))
             if len(faults) > before:
                 doubtful.add(name)
-        faults += contradictions(self, doubtful, inherits_sockets=inherits_sockets)
+        if not JUDGED_TOGETHER.isdisjoint(given):
+            from srvinit.settings.consistency import contradictions, time_left_to_stop
+
+            faults += contradictions(self, doubtful, inherits_sockets=inherits_sockets)
+            if not faults and "shutdown.timeout" not in given:
+                self.shutdown_timeout = time_left_to_stop(self)
         if faults:
             raise UsageError(faults)
-        if "shutdown.timeout" not in given:
-            self.shutdown_timeout = time_left_to_stop(self)
 
     def surge(self, count: int) -> int:
         """Return how many live workers a recycle may have above `count`."""

@@ -6,7 +6,7 @@ knows others for some (CLD, POLL, IOT, RTMAX-n), which are read and turned into 
 
 from __future__ import annotations
 
-from srvinit.settings.values import RefusedError, is_digits, listed, nearest, pair
+from srvinit.settings.values import RefusedError, is_digits, listed, pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def signal_name(value: object) -> str:
     if name.startswith("RTMAX"):
         name = _from_rtmax(name)
     if name not in SIGNAL_NAMES:
+        from srvinit.settings.spelling import nearest
+
         near = nearest(name, SIGNAL_NAMES, 2)
         hint = f", did you mean {near}?" if near else ""
         raise RefusedError(f"expected the name of a signal{hint or ', as TERM'}")
@@ -117,6 +119,8 @@ def meaning(value: object) -> tuple[str, str]:
     try:
         target = signal_name(means)
     except RefusedError:
+        from srvinit.settings.spelling import nearest
+
         near = nearest(means, (*MEANINGS, *SIGNAL_NAMES), 2)
         hint = f", did you mean {near}?" if near else ""
         words = f"{', '.join(MEANINGS)} or the name of another signal"

@@ -4,30 +4,23 @@ Each setting is taken whole from the highest source that has it; a list is never
 A value that another source overrides must still be a good one. Faults are collected from all the
 sources and reported together, each with the name its source has for it.
 
-argparse takes as long to import as CPython to start (15 ms), tomllib 13 ms, so the command line is
-taken apart by hand, and TOML is imported if there is a file.
+argparse takes as long to import as CPython to start (15 ms), so the command line is taken apart by
+hand here; what reads the environment and a file is imported where there is something to read.
 """
 
 from __future__ import annotations
 
-import posix
-
 from srvinit.errors import UsageError
 from srvinit.options import Options
-from srvinit.settings.table import SETTINGS, Given, Setting, flatten, guess, nearest_setting
-from srvinit.settings.values import BOOLEANS, RefusedError, boolean, path_or_none, plain, shown
+from srvinit.settings.table import SETTINGS, Given, Setting
+from srvinit.settings.values import BOOLEANS, boolean, path_or_none, plain, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-FILE_KIND, REGULAR_FILE = 0o170000, 0o100000  # inode(7): S_IFMT, S_IFREG
-LARGEST_FILE_BYTES = 65_536  # PID 1 reads it while nothing else is done
-LINE_WORK_BYTES = 4 * LARGEST_FILE_BYTES  # parsed to find lines; beyond it they are left out
 USAGE = "srvinit [options] -- COMMAND [ARG...]"
-
-# Given to workers by srvinit itself; a srvinit that is somebody's worker finds them.
-LEFT_ALONE = {"SRVINIT_WORKER", "SRVINIT_GENERATION"}
+PREFIX = "SRVINIT_"  # of variables; looked for in any case
 
 
 def _no_setting(name: str, short: str, metavar: str, meaning: str) -> Setting:
@@ -69,16 +62,30 @@ class Sources:
     def _load(self, *, with_lines: bool) -> Options:
         faults = list(self._arguments.faults)
         arguments = dict(self._arguments.given)
-        environment = read_environment(self._environ, faults)
+        environment = _from_environment(self._environ, faults)
         configs = [source.pop(CONFIG.name, None) for source in (arguments, environment)]
         config = configs[0] or configs[1]
-        file = read_file(config, faults, with_lines=with_lines) if config else {}
+        file = _from_file(config, faults, with_lines=with_lines) if config else {}
         given = file | environment | arguments
         for source in (file, environment):
             for name, value in source.items():
                 if given[name] is not value:
                     SETTINGS[name].value_of(value, faults)
         return Options.from_given(given, faults, inherits_sockets="LISTEN_FDS" in self._environ)
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[str]) -> dict[str, Given]:
+    if not any(name[:8].upper() == PREFIX for name in environ):
+        return {}
+    from srvinit.settings.variables import read_environment
+
+    return read_environment(environ, faults)
+
+
+def _from_file(config: Given, faults: list[str], *, with_lines: bool) -> dict[str, Given]:
+    from srvinit.settings.file import read_file
+
+    return read_file(config, faults, with_lines=with_lines)
 
 
 # --- the command line --------------------------------------------------------------------------
@@ -168,174 +175,11 @@ class Arguments:
             self.given[row.name] = Given(value, flag)
 
     def _refuse(self, flag: str, value: str | None) -> None:
+        from srvinit.settings.spelling import guess
+
         hint = guess(flag, lambda row: row.flag, EXTRA)
         self.faults.append(f"{plain(flag)}: unknown option{hint}")
         # Whether the next word is its value cannot be known; the command is surely after a --.
         if value is None and "--" in self._left:
             while not self._left[0].startswith("-"):
                 del self._left[0]
-
-
-# --- the environment ---------------------------------------------------------------------------
-
-
-def read_environment(environ: Mapping[str, str], faults: list[str]) -> dict[str, Given]:
-    """Return what SRVINIT_* variables set; names that look like typing errors go to `faults`."""
-    rows = {row.variable: row for row in (*SETTINGS.values(), CONFIG)}
-    given: dict[str, Given] = {}
-    for name, text in environ.items():
-        if name[:8].upper() != "SRVINIT_":
-            continue
-        row = rows.get(name)
-        if row:
-            given[row.name] = Given(_split(text, row) if row.gather else text, name)
-        elif name not in LEFT_ALONE and not _is_from_kubernetes(name, text):
-            near = _meant_variable(name)
-            if near is not None:
-                faults.append(f"{plain(name)}: unknown variable{near}")
-    return given
-
-
-def _split(text: str, row: Setting) -> list[str]:
-    """Return the entries of a list; at least one, so that an empty variable is refused."""
-    if row.separator == "\n":
-        return [line for line in text.split("\n") if line] or [""]
-    entries = [entry.strip() for entry in text.replace("\n", row.separator).split(row.separator)]
-    while len(entries) > 1 and not entries[-1]:
-        del entries[-1]  # a YAML block ends with a newline
-    return entries
-
-
-def _meant_variable(name: str) -> str | None:
-    """Return what `name` was meant to be, as a hint; None if it is nobody's near relation.
-
-    A name in a group's own namespace (SRVINIT_RECYCLE_...) is always taken for a typo.
-    """
-    stem = name[8:].upper()
-    near = nearest_setting(
-        stem, lambda row: row.attribute.upper(), (CONFIG,), max(1, len(stem) // 4)
-    )
-    if near:
-        return f", did you mean {near.variable}?"
-    groups = {row.group.upper() for row in SETTINGS.values()}
-    return "" if stem.partition("_")[0].removesuffix("S") in groups else None
-
-
-def _is_from_kubernetes(name: str, text: str) -> bool:
-    """Hold for what a kubelet injects for each Service called srvinit or srvinit-something."""
-    stem = name[len("SRVINIT") :]
-    if stem.endswith(("_SERVICE_HOST", "_SERVICE_PORT")) or "_SERVICE_PORT_" in stem:
-        return True
-    if stem.endswith("_PORT") and "://" in text:  # tcp://10.0.0.1:80, and no bare port
-        return True
-    port, protocol, *rest = [*stem.rpartition("_PORT_")[2].split("_"), ""]
-    return (
-        "_PORT_" in stem
-        and port.isdigit()
-        and protocol in {"TCP", "UDP", "SCTP"}
-        and rest in ([""], ["PROTO", ""], ["PORT", ""], ["ADDR", ""])
-    )
-
-
-# --- the file ----------------------------------------------------------------------------------
-
-
-def read_file(config: Given, faults: list[str], *, with_lines: bool) -> dict[str, Given]:
-    """Return what a TOML file sets. `config` is its path and who named it."""
-    try:
-        path = path_or_none(config.value)
-        text = _text_of(path or "")
-    except OSError as refused:
-        faults.append(f"{config.source} {shown(config.value)}: cannot be read: {refused.strerror}")
-        return {}
-    except RefusedError as refused:
-        faults.append(f"{config.source} {shown(config.value)}: {refused}")
-        return {}
-    except UnicodeDecodeError as wrong:
-        line = wrong.object[: wrong.start].count(b"\n") + 1
-        faults.append(f"{plain(str(config.value))}:{line}: not UTF-8; expected TOML")
-        return {}
-    return parse_file(plain(str(config.value)), text, faults, with_lines=with_lines)
-
-
-def parse_file(
-    path: str, text: str, faults: list[str], *, with_lines: bool = True
-) -> dict[str, Given]:
-    """Return what the TOML `text` of the file `path` sets."""
-    import tomllib
-
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        why, _, place = str(wrong).rpartition(" (at ")
-        line = place.removeprefix("line ").partition(",")[0]
-        last = text.count("\n") + 1
-        faults.append(f"{path}:{line if line.isdigit() else last}: {why}; expected TOML")
-        return {}
-    except RecursionError:  # brackets nested a thousand deep
-        faults.append(f"{path}:1: nested too deeply; expected TOML")
-        return {}
-    lines = line_numbers(text) if with_lines else {}
-
-    def where(key: str) -> str:
-        line = lines.get(key) or lines.get(key.partition(".")[0])
-        return f"{path}:{line}: {plain(key)}" if line else f"{path}: {plain(key)}"
-
-    return flatten(table, where, faults)
-
-
-def line_numbers(text: str) -> dict[str, int]:
-    """Return the line on which each dotted key of a good TOML text is set.
-
-    tomllib keeps no positions. A TOML text is a row of statements that end with a line, each of
-    which is TOML by itself: so lines are gathered until they parse. A very long value costs the
-    square of its lines, so the work is limited; keys after it are not in the answer.
-    """
-    import tomllib
-
-    found: dict[str, int] = {}
-    table = statement = ""
-    first = 1
-    work = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        first = first if statement else number
-        statement += line + "\n"
-        work += len(statement)
-        if work > LINE_WORK_BYTES:
-            break
-        try:
-            keys = list(_dotted(tomllib.loads(statement)))
-        except tomllib.TOMLDecodeError:
-            continue
-        if statement.lstrip().startswith("["):
-            table = keys[-1] + "."
-            found.setdefault(keys[-1], first)
-        else:
-            for key in keys:
-                found.setdefault(table + key, first)
-        statement = ""
-    return found
-
-
-def _dotted(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    for key, value in table.items():
-        yield prefix + key
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-
-
-def _text_of(path: str) -> str:
-    # A FIFO without a writer, or a device without an end, would hold PID 1 for ever.
-    fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOCTTY)
-    try:
-        if posix.fstat(fd).st_mode & FILE_KIND != REGULAR_FILE:
-            raise RefusedError("expected a regular file")
-        content = b""
-        while len(content) <= LARGEST_FILE_BYTES:
-            part = posix.read(fd, LARGEST_FILE_BYTES)
-            if not part:
-                return content.decode("utf-8-sig")
-            content += part
-        raise RefusedError(f"expected a file of at most {LARGEST_FILE_BYTES} bytes")
-    finally:
-        posix.close(fd)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from srvinit.record import Record
 from srvinit.settings.meanings import DEFAULT_MEANINGS
-from srvinit.settings.values import DURATION_READERS, RefusedError, boolean, nearest, plain, shown
+from srvinit.settings.values import DURATION_READERS, RefusedError, boolean, plain, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
     from typing import Any, TypeVar
 
     from srvinit.settings.addresses import Bind
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     E = TypeVar("E")
 
 SETTINGS: dict[str, Setting] = {}  # by name, in the order of the table; filled by its rows
-BIND_LIST = "bind.address"  # in a file with a [bind] table, where `bind = [...]` cannot stand too
 
 
 class Given(Record):
@@ -165,63 +164,3 @@ def meanings_by_signal(entries: list[tuple[str, str]]) -> dict[str, str]:
 def nothing(_entries: list[None]) -> tuple[str, ...]:
     """Return no entries: their engine is not built, and no value but none was accepted."""
     return ()
-
-
-# --- tables: a TOML file's, or a caller's nested dict -------------------------------------------
-
-
-def flatten(
-    table: Mapping[str, object], where: Callable[[str], str], faults: list[str]
-) -> dict[str, Given]:
-    """Return the values of nested tables by their settings' names.
-
-    `where` says how a fault calls a dotted key. Unknown keys are added to `faults`.
-    """
-    groups = {setting.group for setting in SETTINGS.values() if setting.group != setting.name}
-    given: dict[str, Given] = {}
-    for key, value in table.items():
-        if key in groups and isinstance(value, dict):
-            dotted = {f"{key}.{name}": inner for name, inner in value.items()}
-        elif key in groups and key not in SETTINGS:
-            faults.append(f"{where(key)} {shown(value)}: expected a table of settings")
-            continue
-        else:
-            dotted = {str(key): value}
-        for name, inner in dotted.items():
-            setting = "bind" if name == BIND_LIST else name
-            if setting in SETTINGS:
-                given[setting] = Given(inner, where(name))
-            else:
-                faults.append(f"{where(name)}: unknown setting{guess(name)}")
-    return given
-
-
-def guess(
-    name: str,
-    spell: Callable[[Setting], str] = lambda row: row.name,
-    extra: Iterable[Setting] = (),
-) -> str:
-    """Return the end of a fault about an unknown name: what it was probably meant to be."""
-    near = nearest_setting(name, spell, extra)
-    return f", did you mean {spell(near)}?" if near else ""
-
-
-def nearest_setting(
-    name: str,
-    spell: Callable[[Setting], str],
-    extra: Iterable[Setting] = (),
-    furthest: int | None = None,
-) -> Setting | None:
-    """Return the setting whose spelling is nearest to `name`, if one is near.
-
-    Without one, the last part of a setting's name will do if it is one setting's alone: "margin".
-    `furthest` is that of `nearest`; `extra` are rows that are no settings.
-    """
-    rows = [*SETTINGS.values(), *extra]
-    by_spelling = {spell(row): row for row in rows}
-    found = nearest(name, by_spelling, furthest)
-    if found:
-        return by_spelling[found]
-    bare = name.lstrip("-").lower().replace("-", "_")
-    alike = [row for row in rows if bare and bare in {row.aka, row.name.partition(".")[2]}]
-    return alike[0] if len(alike) == 1 else None

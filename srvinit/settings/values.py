@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeVar
 
+    from srvinit.settings.addresses import Bind
+
     T = TypeVar("T")
 
 YEAR_S = 31_536_000  # the longest duration: longer is a typo, and timers must not overflow
@@ -237,6 +239,13 @@ def path_or_none(value: object) -> str | None:
     return value
 
 
+def address(value: object) -> Bind:
+    """Read an address to listen on; what does so is imported for who has one."""
+    from srvinit.settings.addresses import bind_address
+
+    return bind_address(value)
+
+
 def not_yet(spelling: str, value: T) -> Callable[[object], T]:
     """Make the reader of a setting whose engine is not built: `spelling` or `value`, no other."""
 
@@ -264,36 +273,3 @@ def pair(value: object) -> tuple[str, str]:
     if "=" in name or "\0" in name + text:
         raise RefusedError("expected NAME=VALUE without NUL bytes")
     return name, text
-
-
-# --- names -----------------------------------------------------------------------------------
-
-
-def nearest(word: str, names: Iterable[str], furthest: int | None = None) -> str | None:
-    """Return the name that `word` was probably meant to be, if one is near.
-
-    `furthest` is the number of typing slips allowed; a third of the word's letters by default.
-    """
-    limit = max(2, len(word) // 3) if furthest is None else furthest
-    found = None
-    for name in names:
-        if abs(len(name) - len(word)) <= limit:
-            slips = _slips(word, name)
-            if slips <= limit:
-                found, limit = name, slips - 1
-    return found
-
-
-def _slips(word: str, name: str) -> int:
-    """Count the letters lost, added, wrong or swapped with their neighbour (Damerau's distance)."""
-    before: list[int] = []
-    above = list(range(len(name) + 1))
-    for i, letter in enumerate(word, 1):
-        row = [i]
-        for j, wanted in enumerate(name, 1):
-            best = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != wanted))
-            if i > 1 and j > 1 and letter == name[j - 2] and word[i - 2] == wanted:
-                best = min(best, before[j - 2] + 1)
-            row.append(best)
-        before, above = above, row
-    return above[-1]

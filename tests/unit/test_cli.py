@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import srvinit
-from srvinit.cli import environment, help_text, main, say
+from srvinit.cli import environment, main, say
+from srvinit.helptext import help_text
 from srvinit.settings.table import SETTINGS
 
 PACKAGE = Path(srvinit.__file__).parent
@@ -18,9 +19,7 @@ PACKAGE = Path(srvinit.__file__).parent
 # This room's part of the way from a command line to the first worker's exec.
 ON_THE_WAY = [
     "__main__",
-    "settings/addresses",
     "cli",
-    "settings/consistency",
     "errors",
     "settings/meanings",
     "options",
@@ -31,7 +30,7 @@ ON_THE_WAY = [
 ]
 
 # Built into the interpreter, or without a line of Python: DESIGN, the first fifteen milliseconds.
-BUILT_IN = {"__future__", "_signal", "_socket", "posix", "errno", "sys", "time", "select", "fcntl"}
+BUILT_IN = {"__future__", "_signal", "posix", "errno", "sys", "time", "select", "fcntl"}
 
 NO_SIGNALS: set[int] = set()  # the mask that a process usually starts with
 

@@ -14,7 +14,8 @@ from srvinit.errors import UsageError
 from srvinit.options import GROUPS, SETTINGS, Count, Given, Options, Portion
 from srvinit.settings.addresses import Bind, bind_address
 from srvinit.settings.meanings import DEFAULT_MEANINGS, SIGNAL_NAMES, meaning, signal_name
-from srvinit.settings.table import flatten
+from srvinit.settings.nested import flatten
+from srvinit.settings.spelling import nearest
 from srvinit.settings.values import (
     YEAR_S,
     RefusedError,
@@ -22,7 +23,6 @@ from srvinit.settings.values import (
     duration,
     duration_or_off,
     duration_text,
-    nearest,
     plain,
     portion,
 )

@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 
 from srvinit.errors import UsageError
 from srvinit.options import SETTINGS, Options
-from srvinit.settings.sources import (
-    LARGEST_FILE_BYTES,
-    Arguments,
-    Sources,
-    line_numbers,
-    parse_file,
-    read_environment,
-)
+from srvinit.settings.file import LARGEST_FILE_BYTES, line_numbers, parse_file
+from srvinit.settings.sources import Arguments, Sources
+from srvinit.settings.variables import read_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

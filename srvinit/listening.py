@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from srvinit.kernel.sockets import Inherited, Listener
     from srvinit.options import Options
-    from srvinit.report.log import Log
     from srvinit.seating import Seating
     from srvinit.settings.addresses import Bind
+    from srvinit.watch import Emit
 
 
 class Listening:
     """What srvinit itself holds open, whatever its workers do with their copies."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, emit: Emit) -> None:
         self.listeners: list[Listener] = []
         self.seating: Seating | None = None  # set where sockets are steered
         self._binds: tuple[Bind, ...] = ()
         self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
-        self._log = log
+        self._emit = emit
 
     def open(self, options: Options, inherited: list[Inherited], count: int) -> None:
         """Open all sockets or none, for `count` workers to start with.
@@ -62,13 +62,13 @@ class Listening:
         from srvinit.kernel.steering import is_no_steering
         from srvinit.seating import Seating
 
-        seating = Seating(self._log)
+        seating = Seating(self._emit)
         try:
             seating.open(options, seats)
         except KernelRefused as refused:
             if not is_no_steering(refused):
                 raise
-            self._log.emit("socket.unsteered", {"error": str(refused)})
+            self._emit("socket.unsteered", {"error": str(refused)})
         else:
             self.seating = seating
 
@@ -124,7 +124,7 @@ class Listening:
         order = [address for _, address, _ in self.sockets(None)]
         for name, address in said:
             fd = FIRST_SOCKET_FD + order.index(address)
-            self._log.emit("socket.bound", {"name": name, "address": address, "fd": fd})
+            self._emit("socket.bound", {"name": name, "address": address, "fd": fd})
 
     def sockets(self, seat: int | None) -> tuple[tuple[str, str, int], ...]:
         """List name, address and descriptor of a worker's sockets, in the order of `bind`.
@@ -189,5 +189,5 @@ class Listening:
     def _close(self, listeners: list[Listener]) -> None:
         for listener in listeners:
             listener.close()
-            self._log.emit("socket.closed", {"name": listener.name, "address": listener.address})
+            self._emit("socket.closed", {"name": listener.name, "address": listener.address})
         listeners.clear()

@@ -21,11 +21,6 @@ class Orphans:
         self._signal = ""  # what the sweep sends; empty: there is no sweep
         self._reached: set[int] = set()
 
-    @property
-    def is_init(self) -> bool:
-        """Whether srvinit is PID 1, and orphans come to it by themselves."""
-        return self._is_init
-
     def adopt(self) -> None:
         """Have orphans come here where srvinit is not PID 1. Costs an import: after the start."""
         if not self._is_init:

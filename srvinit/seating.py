@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from srvinit.kernel.steering import Group
     from srvinit.options import Options
-    from srvinit.report.log import Log
     from srvinit.settings.addresses import Bind
+    from srvinit.watch import Emit
 
 # A seat opened before anybody is to sit there: an address that came with SIGHUP is bound at once.
 NOBODYS = -1
@@ -28,8 +28,8 @@ MOST_SEATS_ASKED = 64
 class Seating:
     """The groups, by the place of their bind; a group that is no longer wanted is kept apart."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
         self._groups: dict[tuple[object, ...], Group] = {}
         self._released: list[Group] = []
         self._closing: dict[int, float] = {}  # seats to be closed, and when at the latest
@@ -160,7 +160,7 @@ class Seating:
     def _close(self, group: Group) -> None:
         address = group.address
         group.close()
-        self._log.emit("socket.closed", {"address": address})
+        self._emit("socket.closed", {"address": address})
 
     def _all(self) -> list[Group]:
         return [*self._groups.values(), *self._released]
@@ -179,7 +179,7 @@ class Seating:
         """Hold our idea of the kernel's order against the kernel's own: steering rests on it."""
         if len(group.sockets) <= MOST_SEATS_ASKED and group.is_order_true() is False:
             learnt = group.learn_order()
-            self._log.emit("socket.order_lost", {"address": group.address, "learnt": learnt})
+            self._emit("socket.order_lost", {"address": group.address, "learnt": learnt})
 
 
 def is_steerable(bind: Bind) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posix
 
-from srvinit import words
 from srvinit.errors import UsageError
 from srvinit.kernel import descriptors
 from srvinit.kernel.spawn import Launch
@@ -155,6 +154,8 @@ def check_descriptors(options: Options, count: int) -> None:
 
 def grace_words(options: Options) -> str:
     """Say where the time of a shutdown goes."""
+    from srvinit import words
+
     parts = (
         ("drain", options.shutdown_delay),
         ("stop", options.shutdown_timeout),

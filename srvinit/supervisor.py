@@ -16,13 +16,11 @@ from __future__ import annotations
 import posix
 import time
 
-from srvinit import words
 from srvinit.errors import KernelRefused, LifecycleError, UsageError
-from srvinit.kernel import reap, signals, spawn
+from srvinit.kernel import signals, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
 from srvinit.listening import Listening
-from srvinit.orphans import Orphans
 from srvinit.setup import check_descriptors, grace_words, worker_count
 from srvinit.watch import Running, Watch
 
@@ -41,20 +39,22 @@ FAULTS_SURVIVED = 10
 STATUS_OF_OUR_FAULT = 1
 # How long the log waits for the first workers' exec; it takes some 50 ms to import.
 SETTLE_IN_S = 0.05
+# Events kept until then; beyond it the log is opened earlier, and counts those that it drops.
+MOST_EARLY = 4000
 
 
 class Supervisor:
     """One run of srvinit, from bound sockets to the exit status. All signals must be blocked."""
 
-    def __init__(self, setup: Setup, log: Log) -> None:
-        self.log = log
+    def __init__(self, setup: Setup) -> None:
         self.status: int | None = None
         self._setup = setup
         self._options = setup.options
         self._began_at = time.monotonic()
-        self._orphans = Orphans()
-        self._watch = Watch(log)
-        self._listening = listening = Listening(log)
+        self._watch = Watch(self._emit)
+        self._listening = listening = Listening(self._emit)
+        self._log: Log | None = None
+        self._early: list[tuple[str, dict[str, Any], float, str]] = []  # until there is a log
         self._faults = 0
         self._is_settled_in = False
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
@@ -62,7 +62,7 @@ class Supervisor:
             actions.Signal: self._signal,
             actions.KillGroup: self._kill_group,
             actions.Reap: self._reap,
-            actions.Log: self._log,
+            actions.Log: lambda order: self._emit(order.event, order.fields, order.level),
             actions.ReadConfig: self._read_config,
             actions.WatchQueue: lambda _: self._watch.watch_queue(listening.listeners),
             actions.WatchSeat: lambda order: self._watch.watch_seat(order.pid, order.seat),
@@ -99,6 +99,9 @@ class Supervisor:
         is_steered = self._listening.seating is not None
         self._feed(events.Begin(bool(self._setup.inherited), is_steered))
         posix.sched_yield()  # a worker that is queued behind us on our CPU goes first
+        from srvinit.orphans import Orphans
+
+        self._orphans = Orphans()
         self._orphans.adopt()  # before a worker has got so far as to leave any
         while self.status is None:
             self._survive(self._turn)
@@ -127,7 +130,7 @@ class Supervisor:
         said = {
             "version": __version__,
             "pid": posix.getpid(),
-            "is_init": self._orphans.is_init,
+            "is_init": posix.getpid() == 1,
             "workers": count,
             "count_why": count_why,
             "require": options.worker_require,
@@ -176,7 +179,8 @@ class Supervisor:
             # Not by a clock that went on: after seconds with hundreds of workers, one that became
             # ready meanwhile and was not looked at yet would be killed for being late.
             self._feed(events.Tick(), looked_at)
-        self.log.flush()
+        if self._is_settled_in:
+            self.log.flush()
 
     def _workers_run(self) -> bool:
         is_late = time.monotonic() >= self._began_at + SETTLE_IN_S
@@ -195,7 +199,7 @@ class Supervisor:
         dues = [self.pool.next_deadline(), self._watch.due()]
         if not self._is_settled_in:
             dues.append(self._began_at + SETTLE_IN_S)
-        retry_s = self.log.retry_in()
+        retry_s = self.log.retry_in() if self._is_settled_in else None
         if retry_s is not None:
             dues.append(now + retry_s)
         known = [due for due in dues if due is not None]
@@ -218,8 +222,22 @@ class Supervisor:
                     answers.append(answer)
             waiting = answers + waiting
 
+    @property
+    def log(self) -> Log:
+        """The log, with all that was to be said before there was one. Costs an import."""
+        if self._log is None:
+            from srvinit.report.log import Log
+
+            self._log = Log(2, self._options.log_format, self._options.log_level)
+            for said in self._early:
+                self._log.emit(*said)
+        return self._log
+
     def _emit(self, event: str, fields: dict[str, Any], level: str = "") -> None:
-        self.log.emit(event, fields, time.time(), level)
+        if self._log is None and len(self._early) < MOST_EARLY:
+            self._early.append((event, fields, time.time(), level))
+        else:
+            self.log.emit(event, fields, time.time(), level)
 
     # --- facts become events -------------------------------------------------------------------
 
@@ -248,6 +266,9 @@ class Supervisor:
 
     def _judge_exits(self) -> None:
         """Judge every child that has ended: a worker by the core, an orphan by nobody."""
+        from srvinit import words
+        from srvinit.kernel import reap
+
         while self.status is None and (ended := reap.peek()) is not None:
             if ended.pid not in self._watch.running:
                 reap.reap(ended.pid)
@@ -298,13 +319,12 @@ class Supervisor:
         signals.send_group(order.pid, "KILL")
 
     def _reap(self, order: actions.Reap) -> None:
+        from srvinit.kernel import reap
+
         self._watch.forget(order.pid)
         reap.reap(order.pid)
         if self._setup.jobs is not None:
             self._setup.jobs.note_end()
-
-    def _log(self, order: actions.Log) -> None:
-        self._emit(order.event, order.fields, order.level)
 
     def _read_config(self, _order: actions.ReadConfig) -> events.Event:
         """Read the settings and bind what is new; either all of it is taken up or nothing."""
@@ -348,45 +368,31 @@ class Supervisor:
     # --- our own faults --------------------------------------------------------------------------
 
     def _report_fault(self, error: BaseException, following: str) -> None:
-        import traceback
+        from srvinit import faults
 
-        trace = "".join(traceback.format_exception(error))
-        said = {"error": repr(error), "traceback": trace, "next": following}
-        self._emit("srvinit.fault", said)
+        self._emit("srvinit.fault", faults.fields_of(error, following))
 
     def _abandon(self, error: BaseException) -> None:
         """Stop the workers without the core: it is not to be trusted any more."""
+        from srvinit import faults
+
         self._report_fault(error, "srvinit stops its workers and exits with 1")
-        options = self._options
-        for name, seconds in (
-            (options.worker_stop_signal, options.shutdown_timeout),
-            ("KILL", options.shutdown_margin),
-        ):
-            for pid in self._watch.running:
-                signals.send_group(pid, name)
-            by = time.monotonic() + seconds
-            while self._watch.running and (left_s := by - time.monotonic()) > 0:
-                signals.wait(left_s)
-                while (ended := reap.peek()) is not None:
-                    if ended.pid in self._watch.running:
-                        self._watch.forget(ended.pid)
-                    reap.reap(ended.pid)
+        faults.stop_workers(self._watch, self._options)
         self._listening.close()
         self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "srvinit has a fault of its own"))
 
 
 def run(setup: Setup) -> int:
     """Run srvinit as it is set up; return its exit status."""
-    from srvinit.report.log import Log
-
-    log = Log(2, setup.options.log_format, setup.options.log_level)
+    supervisor = Supervisor(setup)
     status = STATUS_OF_OUR_FAULT
     try:
-        status = Supervisor(setup, log).run()
+        status = supervisor.run()
     finally:
-        log.close()
+        supervisor.log.close()
         if status:
             from srvinit.report import termination
 
-            termination.write(status, log.last, termination.path_from(setup.environ))
+            said = supervisor.log.last
+            termination.write(status, said, termination.path_from(setup.environ))
     return status

@@ -17,14 +17,16 @@ from srvinit.lifecycle import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
     from srvinit.kernel.exec import Failed
     from srvinit.kernel.notify import Notice, NotifySocket
     from srvinit.kernel.readiness import ListenProbe
     from srvinit.kernel.sockets import Listener
-    from srvinit.report.log import Log
     from srvinit.seating import Seating
+
+    Emit = Callable[[str, dict[str, Any]], None]
 
 QUEUE_LOOK_S = 0.01
 # A worker that starts is looked at after 5 ms, then ever less often, down to ten times a second;
@@ -59,10 +61,10 @@ class Running:
 class Watch:
     """Watches the workers that are `add`ed, and the sockets' queue when asked to."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, emit: Emit) -> None:
         self.running: dict[int, Running] = {}
         self.seating: Seating | None = None  # set where sockets are steered
-        self._log = log
+        self._emit = emit
         self._by_fd: dict[int, Running] = {}
         self._epoll = select.epoll()
         self._probed: set[int] = set()  # workers that may be accepting any moment
@@ -210,7 +212,7 @@ class Watch:
 
     def _translate(self, pid: int, notice: Notice) -> Iterator[events.Event]:
         if notice.refused:
-            self._log.emit("notify.refused", {"pid": pid, "why": notice.refused})
+            self._emit("notify.refused", {"pid": pid, "why": notice.refused})
         if notice.ready:
             yield events.BecameReady(pid)
         if notice.pinged:

@@ -21,12 +21,13 @@ FOREIGN = {
     "__future__",
     "_heapq",
     "_signal",
-    "_socket",
     "errno",
     "fcntl",
+    "gc",
     "select",
 }
-FOREIGN_FOR_BIND = {"_stat"}
+SOCKETS = {"_socket"}
+FOREIGN_FOR_BIND = {*SOCKETS, "_stat"}
 OWN = {
     "",
     "cli",
@@ -35,27 +36,24 @@ OWN = {
     "kernel.descriptors",
     "kernel.environment",
     "kernel.exec",
-    "kernel.reap",
     "kernel.signals",
     "kernel.spawn",
     "lifecycle",
     "lifecycle.actions",
     "lifecycle.consequences",
     "lifecycle.convergence",
+    "lifecycle.deeds",
     "lifecycle.ending",
     "lifecycle.events",
     "lifecycle.pool",
     "lifecycle.reactions",
+    "lifecycle.steering",
     "lifecycle.worker",
     "listening",
     "options",
-    "orphans",
+    "quickstart",
     "record",
-    "report",
-    "report.log",
     "settings",
-    "settings.addresses",
-    "settings.consistency",
     "settings.meanings",
     "settings.sources",
     "settings.table",
@@ -65,9 +63,9 @@ OWN = {
     "watch",
     "words",
 }
-BIND = {"kernel.binding", "kernel.sockets"}
-LISTEN = {*BIND, "kernel.procfs", "kernel.readiness"}
-NOTIFY = {"kernel.notify", "kernel.procfs"}
+BIND = {"kernel.binding", "kernel.sockets", "settings.addresses"}
+LISTEN = {*BIND, "kernel.procfs", "kernel.readiness", "settings.consistency"}
+NOTIFY = {"kernel.notify", "kernel.procfs", "settings.consistency"}
 
 # In the child, at its exec: one line with the names. posix is built in and imported anyway.
 AUDIT = """
@@ -113,11 +111,11 @@ def test_nothing_is_imported_before_the_first_exec_that_is_not_needed_for_it(
     options: list[str], more: set[str]
 ) -> None:
     begun = modules_at_exec(BARE)
-    command = ["--worker-count=1", "--restart-policy=never", "--shutdown-timeout=1s", *options]
+    command = ["--worker-count=1", "--restart-policy=never", *options]
     found = modules_at_exec(srvinit_line(), *command, "--", "/bin/true") - begun
     own = {name.removeprefix("srvinit").removeprefix(".") for name in found if is_own(name)}
     assert own == {"__main__", *OWN, *more}
-    foreign = FOREIGN | FOREIGN_FOR_BIND if more >= BIND else FOREIGN
+    foreign = FOREIGN | (FOREIGN_FOR_BIND if more >= BIND else SOCKETS if more else set())
     assert {name for name in found if not is_own(name)} == foreign - begun
 
 

@@ -1,0 +1,36 @@
+"""Faults of srvinit itself: what is said of one, and how the workers are stopped after it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+from srvinit.kernel import reap, signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from srvinit.options import Options
+    from srvinit.watch import Watch
+
+
+def fields_of(error: BaseException, following: str) -> dict[str, str]:
+    """Return what the log says of a fault; `following` is what srvinit does next."""
+    trace = "".join(traceback.format_exception(error))
+    return {"error": repr(error), "traceback": trace, "next": following}
+
+
+def stop_workers(watch: Watch, options: Options) -> None:
+    """Stop the workers without the core, in the time that a shutdown has, and reap them."""
+    for name, seconds in (
+        (options.worker_stop_signal, options.shutdown_timeout),
+        ("KILL", options.shutdown_margin),
+    ):
+        for pid in watch.running:
+            signals.send_group(pid, name)
+        by = time.monotonic() + seconds
+        while watch.running and (left_s := by - time.monotonic()) > 0:
+            signals.wait(left_s)
+            while (ended := reap.peek()) is not None:
+                if ended.pid in watch.running:
+                    watch.forget(ended.pid)
+                reap.reap(ended.pid)

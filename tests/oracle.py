@@ -64,7 +64,7 @@ class Life:
     """What the oracle knows of one worker."""
 
     __slots__ = (
-        "at_latest",  # when its stop signal is due, if it is quiescing
+        "at_latest",  # half of its time: when its stop signal is due, if it is quiescing
         "emptied_at",
         "generation",
         "is_asked",  # to go: it is quiescing, or has its stop signal
@@ -72,6 +72,7 @@ class Life:
         "is_ready",
         "is_settled",
         "is_signalled",
+        "is_watched",  # its queue is looked at
         "quiesce_s",
         "quiescing_at",
         "seat",
@@ -83,7 +84,7 @@ class Life:
         self.slot = slot
         self.generation = generation
         self.is_ready = self.is_settled = self.is_asked = self.is_dying = False
-        self.is_signalled = False
+        self.is_signalled = self.is_watched = False
         self.seat = -1
         self.quiesce_s = self.at_latest = 0.0
         self.quiescing_at: float | None = None
@@ -275,7 +276,7 @@ class Oracle:
             self.break_promise(ONE_STOP_SIGNAL, f"{said}")
         if not life.is_asked:
             self._see_retired(life, said)
-        self.seats.see_stopping(life)
+        self.seats.see_stopping(life, said["timeout_s"])
         life.is_signalled = True
 
     def _see_retired(self, life: Life, said: dict[str, Any]) -> None:

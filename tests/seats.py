@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from srvinit.lifecycle import actions, events
-from srvinit.lifecycle.ending import DONE, SERVING
+from srvinit.lifecycle.ending import DONE, SERVING, STOPPING
 
 if TYPE_CHECKING:
     from oracle import Life, Oracle
@@ -20,7 +20,8 @@ QUIESCED_FIRST = (
     "a worker gets its stop signal only after its queue was seen empty and worker.quiesce has"
     " passed, or its time forces it"
 )
-LOOKED_AFTER = "a queue is looked at only once the rotation avoids it"
+LESS_TIME = "a worker that is quiescing may get less time, never more"
+LOOKED_AFTER = "each queue that is to empty is looked at, once the rotation avoids it"
 IN_ROTATION = "every ready, unretired worker is in the rotation and nobody else"
 NEVER_EMPTY = "the rotation is never empty while anyone is ready and not retired"
 ONE_AT_A_TIME = (
@@ -28,10 +29,12 @@ ONE_AT_A_TIME = (
 )
 HANDED_ON = "a crashed worker's seat goes to its slot's next worker, and is avoided until then"
 CLOSED_UNUSED = "a seat is closed once no living or coming worker has it, and then always"
-SOCKETS_LAST = "the sockets are closed only after no worker is quiescing"
-UNSTEERED = "shared sockets have nobody to steer, and no door; a door is shut in a shutdown alone"
+SOCKETS_LAST = "the sockets are closed only after no worker is quiescing, and at once then"
+DOOR = "the door is shut when the workers are asked to stop, and not before"
+UNSTEERED = "shared sockets have no seats, nobody to steer, and no door"
 PROMISES = (
     QUIESCED_FIRST,
+    LESS_TIME,
     LOOKED_AFTER,
     IN_ROTATION,
     NEVER_EMPTY,
@@ -39,6 +42,7 @@ PROMISES = (
     HANDED_ON,
     CLOSED_UNUSED,
     SOCKETS_LAST,
+    DOOR,
     UNSTEERED,
 )
 
@@ -146,6 +150,7 @@ class Seats:
         life = self.oracle.lives[order.pid]
         if order.seat != life.seat or order.seat in self.rotation or not life.is_asked:
             self._break(LOOKED_AFTER, f"{order} while steered to {set(self.rotation)}")
+        life.is_watched = True
 
     def see_close(self, order: actions.CloseSeat) -> None:
         """See a seat closed that nobody has."""
@@ -163,7 +168,7 @@ class Seats:
         """See that nobody new is let in."""
         self._check_is_steered(order)
         if self.kill_by is None:
-            self._break(UNSTEERED, f"{order} while it serves")
+            self._break(DOOR, f"{order} while it serves")
 
     def see_end_of_sockets(self, order: actions.CloseSockets) -> None:
         """See all of them closed."""
@@ -188,14 +193,18 @@ class Seats:
             life.stop_by = now + self.oracle.pool.options.recycle_timeout
         life.at_latest = (now + life.stop_by) / 2
 
-    def see_stopping(self, life: Life) -> None:
+    def see_stopping(self, life: Life, timeout_s: float) -> None:
         """See a worker get its stop signal: whoever has served must have quiesced."""
         now, began_at = self.world.now + ROUNDED_S, life.quiescing_at
         if not (self.world.is_steered and life.is_ready):
             return
         if began_at is None:
             self._break(QUIESCED_FIRST, f"{life} never was quiescing")
-        elif now >= (began_at + (life.stop_by or 0.0)) / 2:
+            return
+        stop_by = life.stop_by or 0.0
+        if timeout_s > max(0.0, stop_by - self.world.now) + ROUNDED_S:
+            self._break(LESS_TIME, f"{life} has {timeout_s} s")
+        if now >= (began_at + stop_by) / 2:
             pass
         elif life.emptied_at is None:
             if now < began_at + LATEST_S:
@@ -215,6 +224,8 @@ class Seats:
     def check_after(self, event: Event) -> None:
         """Check what holds between two steps."""
         pool = self.oracle.pool
+        if not self.world.is_steered and pool.left_seats:
+            self._break(UNSTEERED, f"kept {pool.left_seats}")
         if not self.world.is_steered or pool.phase == DONE:
             return
         self._drop_unwanted()
@@ -224,15 +235,37 @@ class Seats:
         serving = {life.seat for life in lives if is_serving(life)}
         if self.rotation != serving:
             self._break(IN_ROTATION, f"steered to {set(self.rotation)}, {serving} serve")
-        if type(event) is events.Tick:  # one that is late comes late
-            for life in filter(is_quiescing, lives):
-                if self.world.now > life.at_latest + ROUNDED_S:
-                    self._break(QUIESCED_FIRST, f"{life} quiesces for longer than it may")
+        self._check_quiescing(event)
+        if pool.phase == STOPPING:
+            self._check_stopping()
+
+    def _check_quiescing(self, event: Event) -> None:
+        for life in filter(is_quiescing, self.oracle.lives.values()):
+            if not life.is_watched:
+                self._break(LOOKED_AFTER, f"{life} is not looked at")
+            # A late Tick comes late.
+            if type(event) is events.Tick and self.world.now > latest(life) + ROUNDED_S:
+                self._break(QUIESCED_FIRST, f"{life} quiesces for longer than it may")
+
+    def _check_stopping(self) -> None:
+        if not self.world.is_door_shut:
+            self._break(DOOR, "open while they stop")
+        is_needed = self.oracle.pool.end.last is not None
+        is_needed |= any(map(is_quiescing, self.oracle.lives.values()))
+        if not (is_needed or self.is_closed):
+            self._break(SOCKETS_LAST, "open, and nobody needs them")
 
 
 def is_serving(life: Life) -> bool:
     """Tell whether new connections are to go there."""
     return life.is_ready and not (life.is_asked or life.is_dying)
+
+
+def latest(life: Life) -> float:
+    """Tell when its stop signal is due."""
+    if life.emptied_at is not None or life.quiescing_at is None:
+        return life.at_latest
+    return min(life.at_latest, life.quiescing_at + LATEST_S)
 
 
 def is_quiescing(life: Life) -> bool:

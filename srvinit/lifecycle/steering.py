@@ -8,7 +8,6 @@ What a crashed worker leaves in its queue waits for the next worker of its slot.
 from __future__ import annotations
 
 from srvinit.lifecycle.actions import CloseSeat, Steer, WatchSeat
-from srvinit.lifecycle.worker import QUIESCING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ def step(pool: Pool, now: float) -> list[Action] | None:
         orders.append(Steer(pool.steered_to))
     if pool.unwatched:
         # After Steer: until then somebody may have come, and an empty queue would prove nothing.
-        watched = [worker for worker in pool.unwatched if worker.state == QUIESCING]
-        orders += [WatchSeat(worker.pid, worker.seat) for worker in watched]
+        orders += [WatchSeat(worker.pid, worker.seat) for worker in pool.unwatched]
         pool.unwatched.clear()
     if pool.left_seats:
         by = now + pool.options.recycle_timeout

@@ -227,10 +227,10 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def a_worker_gets_its_stop_signal_only_after_its_queue_was_seen_empty(self) -> None:
         """And worker.quiesce has passed since; or half of its time, or three seconds, force it."""
-        self._holds(seats.QUIESCED_FIRST)
+        self._holds(seats.QUIESCED_FIRST, seats.LESS_TIME)
 
     @invariant()
-    def a_queue_is_looked_at_only_once_the_rotation_avoids_it(self) -> None:
+    def each_queue_that_is_to_empty_is_looked_at_once_the_rotation_avoids_it(self) -> None:
         self._holds(seats.LOOKED_AFTER)
 
     @invariant()
@@ -258,11 +258,16 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def the_sockets_are_closed_only_after_no_worker_is_quiescing(self) -> None:
+        """And at once then."""
         self._holds(seats.SOCKETS_LAST)
 
     @invariant()
+    def the_door_is_shut_when_the_workers_are_asked_to_stop_and_not_before(self) -> None:
+        self._holds(seats.DOOR)
+
+    @invariant()
     def shared_sockets_have_nobody_to_steer(self) -> None:
-        """Nor a door; and a door is shut in a shutdown alone."""
+        """No seats, and no door."""
         self._holds(seats.UNSTEERED)
 
 

@@ -154,7 +154,7 @@ INSIDE = {
     "actions": set(),
     "deeds": NOUNS,
     "worker": NOUNS | {"deeds"},
-    "steering": NOUNS | {"worker"},
+    "steering": NOUNS,
 }
 
 

@@ -127,6 +127,18 @@ def test_it_is_asked_once_its_queue_was_seen_empty_and_worker_quiesce_has_passed
     assert world.lines("worker.quiescing")[0]["quiesce_s"] == world.pool.options.worker_quiesce
 
 
+def test_one_that_serves_and_has_not_settled_is_quiesced_too() -> None:
+    """It counts for nothing yet, but clients are there."""
+    world = settled(2, BUSY, **STEERED)
+    world.signal("TTIN")
+    world.run(0.5)
+
+    world.signal("TTOU")
+    world.run(60)
+
+    assert waits(world) == [1.0]
+
+
 def test_quiescing_and_stopping_share_recycle_timeout() -> None:
     stubborn = Behaviour(stops_after=None, seat_empties_after=0.7)
     world = settled(1, None, in_turn(stubborn), **STEERED, recycle_timeout="8s")
@@ -226,6 +238,21 @@ def test_the_seat_of_a_complete_slot_is_closed(status: int) -> None:
     world.run(10)
 
     assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
+
+
+def test_a_crash_while_quiescing_leaves_no_seat_to_a_slot_that_is_complete() -> None:
+    """Its successor had ended well before it; the seat was kept for nobody."""
+    choose = in_turn(HALF_OPEN, QUICK, Behaviour(ends_after=2.0))
+    world = settled(2, None, choose, **STEERED, restart_policy="on-failure")
+    world.signal("HUP")
+    world.run(2.5)
+    assert (world.pool.quiescing, world.pool.complete) == (1, 1)
+
+    world.kill(100)
+    world.run(0)
+
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [2, 0]
+    assert world.pool.slots[0].seat is None
 
 
 def test_where_the_replacement_is_there_already_the_crashed_seat_is_closed() -> None:
@@ -382,6 +409,18 @@ def test_term_during_quiescing_leaves_it_less_time_never_more() -> None:
     assert exit_status(world) == 0
 
 
+def test_a_quiescing_worker_has_never_more_time_because_of_a_shutdown() -> None:
+    stuck = Behaviour(stops_after=None, seat_empties_after=None)
+    world = settled(1, None, in_turn(stuck), **STEERED, recycle_timeout="4s")
+    world.signal("HUP")
+    world.run(1.5)
+
+    world.signal("TERM")
+    world.run(60)
+
+    assert world.times("worker.killed") == pytest.approx([world.times("worker.quiescing")[0] + 4])
+
+
 def test_int_that_hurries_the_drain_hurries_who_is_quiescing() -> None:
     """It was killed without its stop signal when the budget of 1 s was over."""
     slow = Behaviour(stops_after=0.1, seat_empties_after=None)
@@ -430,6 +469,16 @@ def test_a_kept_seat_is_let_go_of_when_a_shutdown_begins() -> None:
     world.run(1)
 
     world.signal("TERM")
+
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
+
+
+def test_a_crash_in_a_drain_leaves_its_seat_to_nobody() -> None:
+    world = settled(2, **STEERED, shutdown_delay="10s")
+    world.signal("TERM")
+
+    world.kill(101)
+    world.run(1)
 
     assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
 

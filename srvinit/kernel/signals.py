@@ -68,6 +68,10 @@ DRAIN_LIMIT = 4096
 # What block() changed, and the dispositions it found there: a worker gets them back.
 _found: dict[int, Any] = {}
 
+# Of those that CPython ignores, the ones that were ignored before it. It keeps no trace of that, so
+# only who runs before it can tell: packaging/launcher.c.
+ignored_before_python: set[int] = set()
+
 
 class Arrival(Record):
     """One signal taken in. `sender_pid` is 0 for the kernel and from outside the namespace."""
@@ -208,13 +212,14 @@ def name_of(number: int) -> str:
 def restore_for_exec(*, ignore_sigint: bool) -> None:
     """In a child before exec: the dispositions that srvinit itself was started with.
 
-    SIGPIPE and SIGXFSZ become default: CPython ignored them, and what was before it is not known.
+    SIGPIPE and SIGXFSZ become default, unless somebody knew better: CPython ignored them.
     SIGINT stays ignored if it was found so, else it is ignored as `ignore_sigint` asks.
     """
     for number, disposition in _found.items():
         _signal.signal(number, disposition)
     for number in _IGNORED:
-        _signal.signal(number, _signal.SIG_DFL)
+        was_ignored = number in ignored_before_python
+        _signal.signal(number, _signal.SIG_IGN if was_ignored else _signal.SIG_DFL)
     if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN if ignore_sigint else _signal.SIG_DFL)
 

@@ -243,6 +243,7 @@ def test_term_while_an_old_worker_is_leaving_waits_for_it(srvinit: Start) -> Non
                       words=("end=USR1:0",))  # fmt: skip
     pool.signal("HUP")
     pool.wait_output("got TERM")
+    pool.wait_output("ready", nth=2)
     assert stop(pool) == 124
     assert lasted(pool) < 1.5 + SLACK_S
     assert len(pool.found("worker.killed")) == 2

@@ -284,7 +284,9 @@ EVENTS = {
         "why",
     ),
     "notify.refused": Event(
-        "warning", "did not believe what came as if from worker pid {pid} (notify): {why}", "pid why"
+        "warning",
+        "did not believe what came as if from worker pid {pid} (notify): {why}",
+        "pid why",
     ),
     "kernel.refused": Event(
         "error",

@@ -100,12 +100,15 @@ def settings_table() -> str:
 def interop_table() -> str:
     """Return the README's table of what a run of tests/interop measured."""
     run = json.loads(FIGURES.read_text(encoding="utf-8"))
-    lines = ["| server | requests | lost, new | lost, kept | 5xx |", "| --- " + "| ---: " * 4 + "|"]
+    columns = ("server", "version", "requests", "lost_new", "lost_kept", "status_5xx")
+    lines = [
+        "| server | version | requests | lost, new | lost, kept | 5xx |",
+        "| --- | --- " + "| ---: " * 4 + "|",
+    ]
     for row in run["servers"]:
-        figures = [row[name] for name in ("requests", "lost_new", "lost_kept", "status_5xx")]
-        cells = [f"{row['server']} {row['version']}", *map(str, figures)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Measured on {run['date']}: {run['machine']}."])
+        lines.append(f"| {' | '.join(str(row[name]) for name in columns)} |")
+    where = f"{run['machine']}, a load of {run['load_before']} beside it"
+    return "\n".join([*lines, "", f"Measured on {run['date']}: {where}."])
 
 
 TABLES = {"settings": settings_table, "interop": interop_table}

@@ -105,8 +105,8 @@ def interop_table() -> str:
         "| server | version | requests | lost, new | lost, kept | 5xx |",
         "| --- | --- " + "| ---: " * 4 + "|",
     ]
-    for row in run["servers"]:
-        lines.append(f"| {' | '.join(str(row[name]) for name in columns)} |")
+    rows = [[str(row[name]) for name in columns] for row in run["servers"]]
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
     where = f"{run['machine']}, a load of {run['load_before']} beside it"
     return "\n".join([*lines, "", f"Measured on {run['date']}: {where}."])
 

@@ -208,7 +208,7 @@ def test_no_module_is_missing(
     wait_for(container, "recycle")
     container.docker.run("exec", container.name, "/bin/sh", "-c", "echo nonsense >>/tmp/c")
     container.signal("HUP")
-    wait_for(container, "nonsense")
+    wait_for(container, "settings refused")
     container.stop()
 
     whole = "\n".join(container.lines)

@@ -98,6 +98,7 @@ def main() -> int:
 
     signals.ignored_before_python |= ignored
     signals.block()
+    gc.freeze()  # what is loaded stays: the first collection need not walk through all of it
     gc.enable()
     return cli.main(sys.argv[1:], mask)
 

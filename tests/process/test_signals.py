@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STATUS_LINES = ("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status")
 PLAIN = ("-w1", "--restart-policy=never")
-SENT_LAST = "RTMIN+5"  # forwarded like any other; all that came before it comes out before it
+SENT_LAST = "RTMIN+30"  # the highest: whatever else is pending is handed out before it
 
 
 def got(pool: Srvinit, who: str = "got") -> list[str]:

@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import forwarding
+import frozen
 import programs
 import reaping
 import serving
@@ -25,6 +26,7 @@ from measure import FULL, QUICK
 
 SUBJECTS = {
     "start": starting.measure,
+    "frozen": frozen.measure,
     "signals": forwarding.measure,
     "orphans": reaping.measure,
     "workers": workers.measure,

@@ -1,8 +1,8 @@
 /* /opt/srvinit/srvinit: makes the frozen program start clean, and at once.
  *
  *   1. Block the signals. A TERM that comes before Python can take it in would kill srvinit, or be
- *      dropped where srvinit is PID 1; blocked, it waits (signal(7)). The mask survives exec, and
- *      the one found here is told in _SRVINIT_MASK.
+ *      dropped where srvinit is PID 1; blocked, it waits (signal(7)). _SRVINIT_FOUND tells what
+ *      workers get back: the mask, and which signals were ignored, of which Python keeps no trace.
  *   2. Hide from the loader, the C library and Python what is meant for the workers: a LD_PRELOAD
  *      made for the image's C library would keep ours from starting. Hidden is renamed, with
  *      _SRVINIT_KEPT_ in front; packaging/start.py undoes it.
@@ -20,9 +20,8 @@
 
 #define PROGRAM PREFIX "/_internal/" NAME
 #define KEPT "_SRVINIT_KEPT_"
-#define MASK "_SRVINIT_MASK="
-#define MASK_DIGITS 16
-#define ADDED 3 /* mask, archive, level */
+#define FOUND "_SRVINIT_FOUND="
+#define ADDED 3 /* found, archive, level */
 #define BIT(number) (UINT64_C(1) << ((number) - 1))
 
 /* As kernel/signals.py has it: faults must act at once; PIPE and XFSZ are ignored by Python. */
@@ -45,23 +44,43 @@ static int is_obeyed(const char *entry)
     return 0;
 }
 
+static uint64_t ignored(void)
+{
+    uint64_t found = 0;
+    struct sigaction old;
+
+    for (int number = 1; number < 32; number++)
+        if (sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            found |= BIT(number);
+    return found;
+}
+
+static char *put_bits(char *to, uint64_t bits)
+{
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *to++ = "0123456789abcdef"[bits >> shift & 15];
+    return to;
+}
+
 int main(int argc, char **argv, char **given)
 {
     static const char refused[] = "srvinit: cannot execute " PROGRAM
         ": the bundle works at " PREFIX " alone\n";
+    static char found[] = FOUND "................ ................";
     uint64_t wanted = ~LEFT_ALONE, before = 0;
     size_t count = 0, kept_bytes = 0, used = 0;
 
     syscall(SYS_rt_sigprocmask, SIG_BLOCK, &wanted, &before, sizeof before);
+    put_bits(put_bits(found + strlen(FOUND), before) + 1, ignored());
 
     for (; given[count]; count++)
         if (is_obeyed(given[count]))
             kept_bytes += sizeof KEPT + strlen(given[count]);
 
     char *environment[count + ADDED + 1];
-    char kept[kept_bytes + 1], *next = kept, mask[sizeof MASK + MASK_DIGITS] = MASK;
+    char kept[kept_bytes + 1], *next = kept;
     for (size_t i = 0; i < count; i++) {
-        if (strncmp(given[i], MASK, strlen(MASK)) == 0)
+        if (strncmp(given[i], FOUND, strlen(FOUND)) == 0)
             continue;
         environment[used] = given[i];
         if (is_obeyed(given[i])) {
@@ -71,9 +90,7 @@ int main(int argc, char **argv, char **given)
         }
         used++;
     }
-    for (int i = 0; i < MASK_DIGITS; i++)
-        mask[sizeof MASK - 1 + i] = "0123456789abcdef"[before >> (60 - 4 * i) & 15];
-    environment[used++] = mask;
+    environment[used++] = found;
     environment[used++] = "_PYI_ARCHIVE_FILE=" PROGRAM;
     environment[used++] = "_PYI_PARENT_PROCESS_LEVEL=0";
     environment[used] = NULL;

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EARLY_FILE, LATE_FILE = "early.code", "late.code"
 KEPT = b"_SRVINIT_KEPT_"
-MASK = b"_SRVINIT_MASK"
+FOUND = b"_SRVINIT_FOUND"
 BOOTLOADER = b"_PYI_"
 _MODULE = type(sys)
 
@@ -68,29 +68,39 @@ def import_early(folder: str) -> None:
             setattr(sys.modules[parent], name[len(parent) + 1 :], module)
 
 
-def give_back(environ: "MutableMapping[bytes, bytes]") -> int:
-    """Make the environment what srvinit was given; return the mask it was given, as bits."""
-    mask = int(environ.pop(MASK, b"0"), 16)
+def give_back(environ: "MutableMapping[bytes, bytes]") -> tuple[set[int], set[int]]:
+    """Make the environment what srvinit was given.
+
+    Return what else was found: the signal mask, and which signals were ignored.
+    """
+    mask, ignored = (_numbers(bits) for bits in environ.pop(FOUND, b"0 0").split())
     for name in list(environ):
         if name.startswith(BOOTLOADER):
             del environ[name]
     for name in list(environ):
         if name.startswith(KEPT):
             environ[name[len(KEPT) :]] = environ.pop(name)
-    return mask
+    return mask, ignored
+
+
+def _numbers(bits: bytes) -> set[int]:
+    whole = int(bits, 16)
+    return {bit + 1 for bit in range(64) if whole >> bit & 1}
 
 
 def main() -> int:
     """Run srvinit; return its exit status."""
-    mask = give_back(posix.environ)
+    mask, ignored = give_back(posix.environ)
     gc.disable()  # nothing here is garbage: looking for it takes 1 ms
     import_early(sys._MEIPASS)  # type: ignore[attr-defined]  # noqa: SLF001
     from srvinit import cli
     from srvinit.kernel import signals
 
+    signals.ignored_before_python |= ignored
     signals.block()
+    gc.freeze()  # what is loaded stays: the first collection need not walk through all of it
     gc.enable()
-    return cli.main(sys.argv[1:], {bit + 1 for bit in range(64) if mask >> bit & 1})
+    return cli.main(sys.argv[1:], mask)
 
 
 if __name__ == "__main__":

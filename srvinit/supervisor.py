@@ -166,7 +166,6 @@ class Supervisor:
     def _turn(self) -> None:
         """Sleep, then take in all that has happened, in the order that the module promises."""
         arrival = self._sleep()
-        looked_at = time.monotonic()
         if arrival is not None:
             self._take_signals([arrival, *signals.drain()])
         for event in self._watch.collect():
@@ -174,10 +173,12 @@ class Supervisor:
         self._judge_exits()
         if not self._is_settled_in and self._workers_run():
             self._settle_in()
-        due = self.pool.next_deadline()
+        due, looked_at = self.pool.next_deadline(), time.monotonic()
         if due is not None and looked_at >= due:
-            # Not by a clock that went on: after seconds with hundreds of workers, one that became
-            # ready meanwhile and was not looked at yet would be killed for being late.
+            # Look again: this turn may have taken seconds with hundreds of workers, and one that
+            # became ready meanwhile must not be killed for being late.
+            for event in self._watch.collect():
+                self._feed(event)
             self._feed(events.Tick(), looked_at)
         if self._is_settled_in:
             self.log.flush()

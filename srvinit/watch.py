@@ -35,12 +35,14 @@ PROBE_FIRST_S = 0.005
 PROBE_LAST_S = 0.1
 PROBE_GROWTH = 1.5
 PROBE_SHARE = 0.2
+# Anybody who finds a notify socket can write to it, and must not fill the log by that.
+REFUSALS_TOLD = 10
 
 
 class Running:
     """What is held of a worker's process until it is reaped."""
 
-    __slots__ = ("exec_fd", "failed", "notify", "pid", "probe", "require")
+    __slots__ = ("exec_fd", "failed", "notify", "pid", "probe", "refusals", "require")
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Running:
         self.require = require
         self.notify = notify
         self.failed: Failed | None = None  # why there was no exec
+        self.refusals = 0  # messages that were not believed
 
 
 class Watch:
@@ -70,6 +73,7 @@ class Watch:
         self._probed: set[int] = set()  # workers that may be accepting any moment
         self._probe_at = 0.0
         self._probe_pause = PROBE_FIRST_S
+        self._is_behind = False  # more messages may wait than one look takes in
         self._queue: list[Listener] | None = None
         self._queue_at = 0.0
         self._seats: dict[int, int] = {}  # seats that are to empty, by pid
@@ -123,10 +127,13 @@ class Watch:
             dues.append(self._seats_at)
         if self._queue is not None:
             dues.append(self._queue_at)
+        if self._is_behind:
+            dues.append(0.0)  # those that wait raise no further SIGIO
         return min(dues, default=None)
 
     def collect(self) -> Iterator[events.Event]:
         """Yield what has become known, in the order in which it is to be judged."""
+        self._is_behind = False
         for fd, _ in self._epoll.poll(0) if self._by_fd else ():
             running = self._by_fd.get(fd)
             if running is not None and fd == running.exec_fd:
@@ -207,12 +214,22 @@ class Watch:
         """Take in what a worker says through its notify socket."""
         if running.notify is None:
             return
-        for notice in running.notify.receive(running.pid):
+        notices = running.notify.receive(running.pid)
+        self._is_behind |= bool(notices) and running.notify.has_waiting()
+        for notice in notices:
+            if notice.refused:
+                self._tell_refusal(running, notice.refused)
             yield from self._translate(running.pid, notice)
 
-    def _translate(self, pid: int, notice: Notice) -> Iterator[events.Event]:
-        if notice.refused:
-            self._emit("notify.refused", {"pid": pid, "why": notice.refused})
+    def _tell_refusal(self, running: Running, why: str) -> None:
+        running.refusals += 1
+        if running.refusals == REFUSALS_TOLD:
+            why += "; no more of these are told of this worker"
+        if running.refusals <= REFUSALS_TOLD:
+            self._emit("notify.refused", {"pid": running.pid, "why": why})
+
+    @staticmethod
+    def _translate(pid: int, notice: Notice) -> Iterator[events.Event]:
         if notice.ready:
             yield events.BecameReady(pid)
         if notice.pinged:

@@ -65,8 +65,15 @@ _FIRST_WORKER_PID = 2
 # (about 10 ms of them) that exits are judged while somebody floods us with real-time signals.
 DRAIN_LIMIT = 4096
 
+# setitimer(2) counts microseconds, and takes none for "off".
+SHORTEST_TIMER_S = 0.000_001
+
 # What block() changed, and the dispositions it found there: a worker gets them back.
 _found: dict[int, Any] = {}
+
+# Of those that CPython ignores, the ones that were ignored before it. It keeps no trace of that, so
+# only who runs before it can tell: packaging/launcher.c.
+ignored_before_python: set[int] = set()
 
 
 class Arrival(Record):
@@ -111,18 +118,32 @@ def _change(number: int, disposition: Any) -> None:
 def wait(timeout_s: float | None) -> Arrival | None:
     """Sleep until a signal is there and take it in; None when `timeout_s` has passed.
 
-    None as a timeout waits for ever, nought or less only looks. A stop and its SIGCONT interrupt
-    the wait (EINTR); CPython resumes it with what is left of the timeout (PEP 475).
+    None as a timeout waits for ever, nought or less only looks. A stop and its SIGCONT, or a cgroup
+    that was frozen, interrupt the wait (EINTR); CPython resumes it (PEP 475). But where the timeout
+    of its sigtimedwait has passed meanwhile, it returns the siginfo that it never filled in: any
+    signal at all (seen with 3.11, 3.12, 3.13). So the timeout is a timer, whose SIGALRM ends a wait
+    without one; a process's SIGALRM is lost only if it comes while that one is pending.
     """
-    if timeout_s is None:
-        arrived = _signal.sigwaitinfo(_TAKEN)
-    else:
-        found = _signal.sigtimedwait(_TAKEN, max(timeout_s, 0.0))
-        if found is None:
-            return None
-        arrived = found
-    number = arrived.si_signo
-    return Arrival(number, name_of(number), arrived.si_pid, arrived.si_code)
+    if timeout_s is not None and timeout_s <= 0:
+        found = _signal.sigtimedwait(_TAKEN, 0)  # it does not wait, so nothing interrupts it
+        return None if found is None or _is_timer(found) else _arrival(found)
+    if timeout_s is not None:
+        _signal.setitimer(_signal.ITIMER_REAL, max(timeout_s, SHORTEST_TIMER_S))
+    found = _signal.sigwaitinfo(_TAKEN)
+    if _is_timer(found):
+        return None
+    if timeout_s is not None:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+    return _arrival(found)
+
+
+def _arrival(found: Any) -> Arrival:
+    return Arrival(found.si_signo, name_of(found.si_signo), found.si_pid, found.si_code)
+
+
+def _is_timer(found: Any) -> bool:
+    """Tell our own timer from a process that sends SIGALRM."""
+    return bool(found.si_signo == _signal.SIGALRM and found.si_code > 0)
 
 
 def drain() -> list[Arrival]:
@@ -136,9 +157,8 @@ def drain() -> list[Arrival]:
         found = _signal.sigtimedwait(_TAKEN, 0)
         if found is None:
             break
-        number = found.si_signo
-        if number not in taken:
-            taken[number] = Arrival(number, name_of(number), found.si_pid, found.si_code)
+        if found.si_signo not in taken and not _is_timer(found):
+            taken[found.si_signo] = _arrival(found)
     return list(taken.values())
 
 
@@ -214,13 +234,14 @@ def name_of(number: int) -> str:
 def restore_for_exec(*, ignore_sigint: bool) -> None:
     """In a child before exec: the dispositions that srvinit itself was started with.
 
-    SIGPIPE and SIGXFSZ become default: CPython ignored them, and what was before it is not known.
+    SIGPIPE and SIGXFSZ become default, unless somebody knew better: CPython ignored them.
     SIGINT stays ignored if it was found so, else it is ignored as `ignore_sigint` asks.
     """
     for number, disposition in _found.items():
         _signal.signal(number, disposition)
     for number in _IGNORED:
-        _signal.signal(number, _signal.SIG_DFL)
+        was_ignored = number in ignored_before_python
+        _signal.signal(number, _signal.SIG_IGN if was_ignored else _signal.SIG_DFL)
     if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN if ignore_sigint else _signal.SIG_DFL)
 

@@ -304,7 +304,9 @@ EVENTS = {
         "why",
     ),
     "notify.refused": Event(
-        "warning", "did not believe what process {pid} sent to a notify socket: {why}", "pid why"
+        "warning",
+        "did not believe what came as if from worker pid {pid} (notify): {why}",
+        "pid why",
     ),
     "kernel.refused": Event(
         "error",

@@ -3,8 +3,8 @@
 | name      | what it is |
 | --------- | ---------- |
 | `busybox` | nothing but busybox, statically linked, on scratch: no C library, no /etc |
-| `musl`    | the same with musl's loader and library, and a worker linked against them: what Alpine |
-|           | gives a program to run on, without Alpine's own tools (they are in no package here) |
+| `musl`    | the same with musl's loader and library, and a worker linked against them: what |
+|           | Alpine gives a program to run on, without Alpine's own tools (no package has them) |
 | `debian`  | Debian 12 as debootstrap makes it (glibc 2.36); its worker is linked against that |
 | `old`     | Debian 11 (glibc 2.31); its ls is linked against that, its worker is static |
 """
@@ -112,7 +112,7 @@ def debootstrapped(suite: str) -> Path:
     if kept.exists():
         return kept
     tool = harness.program("debootstrap")
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:  # noqa: S108  larger than memory likes
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
         root = Path(made, "root")
         command = [tool, "--variant=minbase", "--include=ca-certificates", suite, root]
         done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -20,7 +20,6 @@ import harness
 import proc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Self
 
 # Debian's client knows BuildKit by itself; newer ones need a plugin for it.
@@ -36,7 +35,7 @@ class Docker:
             self.client = f"{CLIENT_PATH}/docker"
         self._daemon = harness.program("dockerd")
         # Not in /tmp, which may be a tmpfs: overlays need a disk
-        self._folder = Path(tempfile.mkdtemp(prefix="srvinit-docker-", dir="/var/tmp"))  # noqa: S108
+        self._folder = Path(tempfile.mkdtemp(prefix="srvinit-docker-", dir="/var/tmp"))
         self.environ = harness.clean_environ() | {"DOCKER_HOST": f"unix://{self._folder}/socket"}
 
     def __enter__(self) -> Self:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import proc
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from engine import Container, Docker
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 ONCE = ["-w1", "--restart-policy=never", "--"]
 # Each would be obeyed by the loader, by a C library, by PyInstaller's bootloader or by Python.
 HOSTILE = {
@@ -41,7 +42,7 @@ SHADOWS = ("json", "signal", "structlog", "sitecustomize", "posix", "srvinit", "
 
 @pytest.fixture
 def hostile_image(docker: Docker, make_image: Callable[[str], str], tmp_path: Path) -> str:
-    """An image whose /hostile is full of modules and libraries that nobody must load."""
+    """Make an image whose /hostile is full of modules and libraries that nobody must load."""
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('/tmp/pwned', 'w')\n")
     for name in ("libc.so.6", "libpython3.11.so.1.0", "libz.so.1"):
@@ -73,7 +74,7 @@ def test_workers_environment_is_what_srvinit_was_given(docker: Docker, hostile_i
 
     added = set(ours.stdout.splitlines()) - set(bare.stdout.splitlines())
     assert not set(bare.stdout.splitlines()) - set(ours.stdout.splitlines())
-    assert added == {"SRVINIT_WORKER=0", "SRVINIT_GENERATION=1", "PWD=/"}
+    assert added == {"SRVINIT_WORKER=0", "SRVINIT_GENERATION=1"}
 
 
 def test_bytes_that_are_no_text_pass(docker: Docker, make_image: Callable[[str], str]) -> None:
@@ -92,9 +93,13 @@ def test_signals_and_limits_are_those_found(
 ) -> None:
     """C8: mask, ignored signals, umask and limits in the worker equal those before srvinit."""
     show = "umask; ulimit -a; grep -E 'Sig(Ign|Blk)' /proc/self/status"
-    settings = "-w1 --restart-policy=never --no-worker-ignore-sigint"
-    script = f"umask 027; ulimit -n 77; {found} /bin/sh -c '{show}'; echo --; " + (
-        f"exec /opt/srvinit/srvinit {settings} -- /bin/sh -c '{show}'"
+    srvinit = "/opt/srvinit/srvinit -w1 --restart-policy=never --no-worker-ignore-sigint --"
+    script = "\n".join(
+        [
+            f'echo "{show}" >/tmp/show',
+            f"umask 027; ulimit -n 77; {found}",
+            f"/bin/sh /tmp/show; echo --; exec {srvinit} /bin/sh /tmp/show",
+        ]
     )
     said = docker.run("run", "--rm", "--entrypoint=/bin/sh", make_image("busybox"), "-c", script)
 
@@ -171,15 +176,12 @@ def test_stubborn_worker_does_not_cost_the_container_its_exit_status(
 
 def test_version_is_that_of_the_project(docker: Docker, make_image: Callable[[str], str]) -> None:
     """C47: --version, and --help for that matter, work without what the source tree has."""
-    from conftest import ROOT
-
     text = (ROOT / "srvinit" / "__init__.py").read_text()
     version = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     image = make_image("busybox")
     assert version
     assert docker.run("run", "--rm", image, "--version").stdout == f"srvinit {version[1]}\n"
     assert "--worker-count" in docker.run("run", "--rm", image, "--help").stdout
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"] == "srvinit"
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
@@ -188,23 +190,25 @@ def test_no_module_is_missing(
 ) -> None:
     """C47: a file, a bad file, a crash, a recycle, every kind of readiness, both renderers."""
     image = make_image("busybox")
-    body = "\n".join([
-        "mkdir -p /tmp; echo '[worker]' >/tmp/c; echo 'count = 1' >>/tmp/c",
-        f"exec /opt/srvinit/srvinit -c /tmp/c --log-format={form} --log-level=debug "
-        "--restart-delay=10ms --recycle-settle=10ms --bind=:8080 --bind=[::1]:8081 "
-        "--bind=unix:/tmp/s --worker-require=listen -- /srv/server",
-    ])  # fmt: skip
+    settings = (
+        f"-c /tmp/c --log-format={form} --log-level=debug --restart-delay=10ms "
+        "--recycle-settle=10ms --bind=:8080 --bind=unix:/tmp/s --worker-require=listen"
+    )
+    body = (
+        "echo '[worker]' >/tmp/c; echo 'count = 1' >>/tmp/c; "
+        f"exec /opt/srvinit/srvinit {settings} -- /srv/server"
+    )
     container = run("--entrypoint=/bin/sh", image, "-c", body)
     wait_for(container, "all workers are ready")
 
-    container.docker.run("exec", container.name, "/bin/pkill", "-9", "server")
-    wait_for(container, "ended while ready")
+    container.docker.run("exec", container.name, "/bin/sh", "-c", "kill -9 $(pidof server)")
+    wait_for(container, "SIGKILL")
     wait_for(container, "is ready", times=2)
     container.signal("HUP")
     wait_for(container, "recycle")
     container.docker.run("exec", container.name, "/bin/sh", "-c", "echo nonsense >>/tmp/c")
     container.signal("HUP")
-    wait_for(container, "nonsense")
+    wait_for(container, "settings refused")
     container.stop()
 
     whole = "\n".join(container.lines)
@@ -237,7 +241,6 @@ def test_a_fault_is_told_without_a_traceback(
 
 def wait_for(container: Container, text: str, times: int = 1) -> None:
     """Wait until the log has said something, in whichever form."""
-    import proc
 
     def is_there() -> bool:
         return sum(text in line for line in container.lines) >= times
@@ -256,4 +259,4 @@ def test_log_lines_are_json(
     container = run(make_image("busybox"), *ONCE, "/bin/true")
 
     assert container.exit_status() == 0
-    assert [json.loads(line)["event"] for line in container.lines][0] == "srvinit.started"
+    assert json.loads(container.lines[0])["event"] == "srvinit.started"

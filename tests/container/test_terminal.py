@@ -8,7 +8,6 @@ import pty
 import select
 import signal
 import struct
-import subprocess
 import termios
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +16,7 @@ import proc
 import pytest
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from engine import Docker
@@ -53,6 +53,11 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         """Change the window's size, as a person does with the mouse: the client gets WINCH."""
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def runs(self, program: str) -> bool:
+        """Tell whether a program runs in the container."""
+        asked = self._docker.run("exec", self._name, "/bin/pidof", program, fails=True)
+        return asked.returncode == 0
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -105,6 +110,7 @@ def test_a_shell_follows_the_window(docker: Docker, make_image: Callable[[str], 
         proc.wait_until(lambda: _size_is(terminal, "33 111"), 10, "the new size inside")
 
         terminal.type("sleep 1000\r")
+        proc.wait_until(lambda: terminal.runs("sleep"), 10, "the shell to start sleep")
         terminal.type("\x03")
         terminal.type("echo still$((1))here\r")
         terminal.wait("still1here")

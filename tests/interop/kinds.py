@@ -68,9 +68,7 @@ class Kind:
     def prepare(self, folder: Path, port: int) -> readme.Recipe:
         """Fill the folder, and return the recipe; both for this port."""
         for name, source in self.files:
-            text = (
-                (SERVERS / source).read_text() if source else readme.block("python", "set_blocking")
-            )
+            text = (SERVERS / source).read_text()
             (folder / name).write_text(text.replace(readme.PORT, str(port)))
             (folder / name).chmod(0o755)
         if self.build is not None:
@@ -151,7 +149,7 @@ KINDS = (
         "nginx",
         "nginx",
         _says("nginx", "-v"),
-        (("nginx.conf", "nginx.conf"), ("nonblocking.py", "")),
+        (("nginx.conf", "nginx.conf"),),
         more=("-p", "FOLDER", "-c", "nginx.conf"),
         lost_kept=IDLE_RACE,
     ),

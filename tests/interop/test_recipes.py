@@ -19,7 +19,7 @@ def test_every_recipe_is_run() -> None:
 @pytest.mark.parametrize("kind", WITH_RECIPE, ids=lambda kind: kind.name)
 def test_the_files_have_what_the_recipe_asks_for(kind: Kind) -> None:
     recipe = readme.recipe(kind.recipe, int(readme.PORT))
-    names = [source for _, source in kind.files if source]
+    names = [source for _, source in kind.files]
     names += [BUILT_FROM[kind.recipe]] if kind.build else []
     texts = "\n".join((SERVERS / name).read_text() for name in names)
 

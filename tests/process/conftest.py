@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+pytest.register_assert_rewrite("scenes")
+
 CGROUPS = Path("/sys/fs/cgroup")
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from srvinit.settings.addresses import bind_address
 from srvinit.errors import KernelRefused
 from srvinit.kernel import sockets
+from srvinit.settings.addresses import bind_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -76,7 +76,8 @@ def stop(pool: Srvinit, name: str = "TERM", within: float = 20) -> int:
         [life(event) for event in pool.found(f"worker.{what}")] for what in ("started", "exited")
     ]
     assert Counter(told[0]) == Counter(told[1]), "each worker is told of twice: its start, its end"
-    assert pool.found("srvinit.fault") == []
+    faults = pool.found("srvinit.fault")
+    assert not faults, faults[0]["traceback"]
     return status
 
 

@@ -56,7 +56,10 @@ def test_a_wall_clock_that_jumps_changes_no_deadline(srvinit: Start) -> None:
 
 
 def test_no_call_of_the_kernel_waits_by_the_wall_clock(srvinit: Start, tmp_path: Path) -> None:
-    """All the waits of a run, by strace: relative ones alone, and no timer set to a time of day."""
+    """All the waits of a run, by strace: relative ones alone, and no timer set to a time of day.
+
+    ITIMER_REAL is such a one: in the kernel it is a relative timer on CLOCK_MONOTONIC.
+    """
     trace = tmp_path / "trace"
     calls = "timerfd_create,timer_create,setitimer,alarm,clock_nanosleep,rt_sigtimedwait,epoll_wait"
     prefix = (harness.program("strace"), "-qq", "-o", str(trace), "-e", f"trace={calls},futex")
@@ -68,8 +71,11 @@ def test_no_call_of_the_kernel_waits_by_the_wall_clock(srvinit: Start, tmp_path:
     assert pool.exit_status() == 0
     text = trace.read_text()
     assert "rt_sigtimedwait(" in text
-    assert re.findall(r"^(?:timer|setitimer|alarm).*", text, re.MULTILINE) == []
+    assert re.findall(r"^(?:timer|alarm).*", text, re.MULTILINE) == []
     assert "CLOCK_REALTIME" not in text
+    timers = re.findall(r"^setitimer\((\w+), .*it_value=\{tv_sec=(\d+)", text, re.MULTILINE)
+    assert timers
+    assert all(which == "ITIMER_REAL" and int(seconds) < 60 for which, seconds in timers)
 
 
 @pytest.mark.parametrize("name", ["RTMIN+7", "USR1", "CHLD", "IO", "TTIN"])

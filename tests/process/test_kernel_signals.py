@@ -274,8 +274,47 @@ def test_pid_1_reaches_every_process_but_itself_and_gets_its_own_default_signals
     assert json.loads(done.stdout) == [False, True, [-15, -15, -15], "TERM"]
 
 
+def test_a_wait_that_is_stopped_beyond_its_timeout_invents_no_signal() -> None:
+    """Where the timeout passes meanwhile, CPython's own sigtimedwait returns any signal at all."""
+
+    def body() -> list[list[str]]:
+        signals.block()
+        read_fd, write_fd = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(write_fd, b".")
+            seen = [signals.wait(0.2), *signals.drain(), signals.wait(0.01)]
+            names = [arrival.name for arrival in seen if arrival]
+            os.write(write_fd, json.dumps(names).encode())
+            os._exit(0)
+        os.read(read_fd, 1)
+        until(lambda: proc.state(pid) == "S" or None, "the child to wait")
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
+        assert not select.select([read_fd], [], [], 0.4)[0]  # longer than the timeout
+        os.kill(pid, signal.SIGCONT)
+        assert select.select([read_fd], [], [], 10)[0]
+        return json.loads(os.read(read_fd, 4096))
+
+    assert forked(body) == ["CONT"]
+
+
+def test_an_alarm_from_a_process_is_told_from_the_timer() -> None:
+    """A wait that ends by its timeout is no SIGALRM; one that a process sends is, timer or not."""
+
+    def body() -> list[Any]:
+        signals.block()
+        seen: list[Any] = [signals.wait(0.01), signals.wait(0), signals.drain()]
+        os.kill(os.getpid(), signal.SIGALRM)
+        arrival = signals.wait(10)
+        assert arrival is not None
+        return [*seen, arrival.name, signals.wait(0.01), signal.getitimer(signal.ITIMER_REAL)]
+
+    assert forked(body) == [None, None, [], "ALRM", None, [0.0, 0.0]]
+
+
 def test_a_stopped_and_continued_wait_goes_on() -> None:
-    """STOP and CONT interrupt sigtimedwait(2); the wait is resumed, and CONT itself taken in."""
+    """STOP and CONT interrupt the wait; it is resumed, and CONT itself taken in."""
 
     def body() -> list[str]:
         signals.block()

@@ -28,8 +28,9 @@ def test_c01_an_orphan_that_fails_is_reaped_and_nobody_elses_failure(srvinit: St
     pool = start_talk(srvinit, "--log-level=debug", words=("orphan",))
     orphan = pid_in(pool.wait_output("orphan ready"))
 
-    assert pool.outside(orphan) in proc.children(pool.pid)
-    subprocess.run(["kill", "-USR1", str(pool.outside(orphan))], check=True)
+    outside = pool.outside(orphan)
+    proc.wait_until(lambda: outside in proc.children(pool.pid), 5, "srvinit to adopt the orphan")
+    subprocess.run(["kill", "-USR1", str(outside)], check=True)
     pool.wait_event("orphan.reaped", pid=orphan, status=7)
 
     assert zombies(pool.pid) == []

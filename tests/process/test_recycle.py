@@ -15,6 +15,7 @@ import pytest
 from load import Load
 from scenes import (
     BIND,
+    SLACK_S,
     WEB,
     at,
     is_pending,
@@ -174,7 +175,7 @@ def test_a_new_worker_that_never_gets_ready_is_killed_and_counted(srvinit: Start
     assert pool.wait_event("recycle.failed")["failures"] == 3
     proc.wait_until(lambda: pool.workers() == old, 5, "the old worker alone to be left")
     assert pool.output == b"stuck\n" * 3
-    assert [event["waited_s"] >= 0.5 for event in pool.found("worker.killed")] == [True] * 3
+    assert [event["waited_s"] > 0.49 for event in pool.found("worker.killed")] == [True] * 3
     assert len(pool.everything()) == 1, "a group outlived its leader"
     assert stop(pool) == 0
 
@@ -212,8 +213,8 @@ def test_c25_old_workers_held_by_long_requests_do_not_pile_up(srvinit: Start) ->
     assert {event["pid"] for event in killed} == first
     for event in killed:
         stopping = pool.found("worker.stopping", pid=event["pid"])[0]
-        assert 1 <= at(event) - at(stopping) < 1.3
-        assert event["waited_s"] >= 1
+        assert 0.99 < at(event) - at(stopping) < 1 + SLACK_S
+        assert event["waited_s"] > 0.99
     assert len(pool.found("recycle.finished")) == 2
     assert stop(pool) == 0
 

@@ -59,7 +59,7 @@ def test_c15_int_leaves_the_drain_out_and_term_does_not(srvinit: Start) -> None:
     assert answered["new"]["requests"] > 50
     assert answered["new"]["lost"] == 0
     drained = at(pool.found("worker.stopping")[0]) - at(pool.found("shutdown.started")[0])
-    assert 1 <= drained < 1.5
+    assert 0.99 < drained < 1 + SLACK_S
 
 
 def test_int_during_the_drain_ends_it(srvinit: Start) -> None:
@@ -126,7 +126,7 @@ def test_a_queue_that_does_not_empty_holds_the_last_worker_half_the_time(srvinit
     with socket.create_connection(("127.0.0.1", port_of(pool))):
         assert stop(pool) == 0
     first, last = pool.found("worker.stopping")
-    assert 0.45 < at(last) - at(first) < 0.8
+    assert 0.45 < at(last) - at(first) < 0.95
 
 
 # --- workers that do not behave --------------------------------------------------------------
@@ -243,6 +243,7 @@ def test_term_while_an_old_worker_is_leaving_waits_for_it(srvinit: Start) -> Non
                       words=("end=USR1:0",))  # fmt: skip
     pool.signal("HUP")
     pool.wait_output("got TERM")
+    pool.wait_output("ready", nth=2)
     assert stop(pool) == 124
     assert lasted(pool) < 1.5 + SLACK_S
     assert len(pool.found("worker.killed")) == 2

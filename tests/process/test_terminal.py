@@ -40,7 +40,7 @@ CONTROLLING = (
     ),
 )
 CTRL_C, CTRL_D, CTRL_Z = b"\x03", b"\x04", b"\x1a"
-SENT_LAST = "RTMIN+5"
+SENT_LAST = "RTMIN+30"
 
 
 class Terminal:

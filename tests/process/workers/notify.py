@@ -3,6 +3,7 @@
     READY=1, STATUS=text, ...   is sent as it stands
     child:READY=1               is sent by a child of it
     wait:USR1                   waits for this signal
+    say:TEXT                    says so on stdout
     ping:SECONDS                from here on it sends WATCHDOG=1 so often
 
 First it says "socket NAME PID". TERM ends it with 0, whatever it is doing.
@@ -32,8 +33,10 @@ def obey(word: str) -> None:
             os._exit(0)
         os.wait()
     elif colon and order == "wait":
-        os.write(1, f"waiting {os.getpid()}\n".encode())
+        os.write(1, f"waiting for {rest} {os.getpid()}\n".encode())
         signal.sigwait([signal.Signals[f"SIG{rest}"]])
+    elif colon and order == "say":
+        os.write(1, f"{rest} {os.getpid()}\n".encode())
     elif colon and order == "ping":
         while not signal.sigtimedwait([], float(rest)):
             send("WATCHDOG=1")

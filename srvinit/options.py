@@ -13,6 +13,7 @@ from srvinit.errors import UsageError
 from srvinit.record import Record
 from srvinit.settings.meanings import DEFAULT_MEANINGS, MEANINGS, SIGNAL_NAMES, meaning, stop_signal
 from srvinit.settings.table import (
+    GROUPS,
     SETTINGS,
     Given,
     Setting,
@@ -61,32 +62,6 @@ __all__ = [
     "Portion",
     "Setting",
 ]
-
-GROUPS = {
-    "worker": "Workers",
-    "bind": "Sockets",
-    "recycle": "Recycling (SIGHUP)",
-    "restart": "Restarting after a crash",
-    "shutdown": "Shutting down (SIGTERM, SIGINT)",
-    "signal": "Signals",
-    "log": "Log",
-    "http": "Probes",
-}
-
-# Which values may contradict each other. Their defaults do not, so `consistency` is only asked
-# where one of them is given.
-JUDGED_TOGETHER = frozenset(
-    (
-        "recycle.max_surge",
-        "recycle.max_unavailable",
-        "shutdown.delay",
-        "shutdown.grace_period",
-        "shutdown.margin",
-        "shutdown.timeout",
-        "worker.require",
-        "worker.watchdog",
-    )
-)
 
 
 class Options:

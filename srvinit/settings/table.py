@@ -21,6 +21,33 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     E = TypeVar("E")
 
+# The first part of a setting's name, and what the help calls those that share it.
+GROUPS = {
+    "worker": "Workers",
+    "bind": "Sockets",
+    "recycle": "Recycling (SIGHUP)",
+    "restart": "Restarting after a crash",
+    "shutdown": "Shutting down (SIGTERM, SIGINT)",
+    "signal": "Signals",
+    "log": "Log",
+    "http": "Probes",
+}
+
+# Which values may contradict each other. Their defaults do not, so `consistency` is only asked
+# where one of them is given.
+JUDGED_TOGETHER = frozenset(
+    (
+        "recycle.max_surge",
+        "recycle.max_unavailable",
+        "shutdown.delay",
+        "shutdown.grace_period",
+        "shutdown.margin",
+        "shutdown.timeout",
+        "worker.require",
+        "worker.watchdog",
+    )
+)
+
 SETTINGS: dict[str, Setting] = {}  # by name, in the order of the table; filled by its rows
 
 

@@ -14,6 +14,7 @@ from srvinit.record import Record
 from srvinit.settings.meanings import DEFAULT_MEANINGS, MEANINGS, SIGNAL_NAMES, meaning, stop_signal
 from srvinit.settings.table import (
     GROUPS,
+    JUDGED_TOGETHER,
     SETTINGS,
     Given,
     Setting,

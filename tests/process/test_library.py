@@ -52,7 +52,7 @@ def test_a_function_without_argument_and_callback_ends_by_system_exit(app):
     wait_until(lambda: program.output.count(b"bare ") == 4, 10, "four workers to say who they are")
     program.signal("TERM")
     assert program.exit_status() == 0
-    assert program.output.count(b"cleaned up\n") == 4
+    assert program.output.count(b"cleaned up") == 4
 
 
 def test_an_exception_is_a_crash_with_its_traceback_on_stderr(app):

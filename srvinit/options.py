@@ -330,8 +330,11 @@ class Options:
         self.sources = {name: given[name].source for name in SETTINGS if name in given}
         doubtful: set[str] = set()
         for name, row in SETTINGS.items():
+            if name not in given:
+                setattr(self, row.attribute, row.default_value())
+                continue
             before = len(faults)
-            setattr(self, row.attribute, row.value_of(given.get(name), faults))
+            setattr(self, row.attribute, row.value_of(given[name], faults))
             if len(faults) > before:
                 doubtful.add(name)
         if not JUDGED_TOGETHER.isdisjoint(given):

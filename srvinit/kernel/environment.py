@@ -35,6 +35,10 @@ _STALE = (
     b"",  # execve(2) would take it, CPython's refuses; nobody sets it on purpose
 )
 
+# Known in the child alone. No value can have a NUL byte, so none is taken for this.
+_OWN_PID = b"\0its own pid"
+_WANT_PID = (b"LISTEN_PID", b"WATCHDOG_PID")
+
 # What sd_listen_fds_with_names(3) calls a socket that has no name.
 _NAMELESS = "unknown"
 
@@ -42,17 +46,27 @@ _NAMELESS = "unknown"
 def for_worker(
     launch: Launch, slot: int, generation: int, notify_path: str | None, fds: tuple[int, ...]
 ) -> dict[bytes, bytes]:
-    """Make a worker's environment, in its own process: LISTEN_PID is the pid that asks.
+    """Make a worker's environment, before its fork; `tell_pid` completes it after.
 
+    A child pays 3 us for each page that it is the first to write to: this took it 0.15 ms.
     `fds` are the descriptors that hold `launch.sockets` there. A later source wins: what srvinit
     was given, what it tells, what worker.env sets; so worker.env can hide a protocol from a server
     that would follow two of them at once.
     """
     environ = without_stale(launch.environ)
-    environ |= _encoded(_identity(launch, slot, generation, notify_path))
+    environ |= _identity(launch, slot, generation, notify_path)
     if fds:
-        environ |= _encoded(_sockets(launch, generation, fds))
-    return environ | _encoded(dict(launch.extra_env))
+        environ |= _sockets(launch, generation, fds)
+    for name, value in launch.extra_env:
+        environ[encoded(name)] = encoded(value)
+    return environ
+
+
+def tell_pid(environ: dict[bytes, bytes]) -> None:
+    """Put in the pid of this process, the worker's, where a protocol asks for it."""
+    for name in _WANT_PID:
+        if environ.get(name) == _OWN_PID:
+            environ[name] = b"%d" % posix.getpid()
 
 
 def without_stale(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -66,44 +80,39 @@ def without_stale(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _identity(
     launch: Launch, slot: int, generation: int, notify_path: str | None
-) -> dict[str, str | bytes]:
-    told: dict[str, str | bytes] = {
-        "SRVINIT_WORKER": str(slot),
-        "SRVINIT_GENERATION": str(generation),
-    }
+) -> dict[bytes, bytes]:
+    told = {b"SRVINIT_WORKER": b"%d" % slot, b"SRVINIT_GENERATION": b"%d" % generation}
     if launch.cwd is not None and launch.cwd[:1] in {"/", b"/"}:
-        told["PWD"] = launch.cwd  # the path, not what its links lead to: a release may move
+        told[b"PWD"] = encoded(launch.cwd)  # not what its links lead to: a release may move
     if notify_path is not None:
-        told["NOTIFY_SOCKET"] = notify_path
+        told[b"NOTIFY_SOCKET"] = encoded(notify_path)
     if launch.watchdog_s > 0:
-        told["WATCHDOG_USEC"] = str(round(launch.watchdog_s * 1_000_000))
-        told["WATCHDOG_PID"] = str(posix.getpid())
+        told[b"WATCHDOG_USEC"] = b"%d" % round(launch.watchdog_s * 1_000_000)
+        told[b"WATCHDOG_PID"] = _OWN_PID
     return told
 
 
-def _sockets(launch: Launch, generation: int, fds: tuple[int, ...]) -> dict[str, str | bytes]:
+def _sockets(launch: Launch, generation: int, fds: tuple[int, ...]) -> dict[bytes, bytes]:
     """Say where the sockets are. LISTEN_FDS can only say "from 3 on": else it is left out."""
     ports = [
         f"{_starter_name(address)}={fd}"
         for (_, address, _), fd in zip(launch.sockets, fds, strict=True)
         if not address.startswith("udp:")  # Server::Starter knows streams alone
     ]
-    told: dict[str, str | bytes] = {"EINHORN_FD_COUNT": str(len(fds))}
-    told |= {f"EINHORN_FD_{place}": str(fd) for place, fd in enumerate(fds)}
+    told = {b"EINHORN_FD_COUNT": b"%d" % len(fds)}
+    told |= {b"EINHORN_FD_%d" % place: b"%d" % fd for place, fd in enumerate(fds)}
     if ports:
-        told["SERVER_STARTER_PORT"] = ";".join(ports)
-        told["SERVER_STARTER_GENERATION"] = str(generation)
+        told[b"SERVER_STARTER_PORT"] = encoded(";".join(ports))
+        told[b"SERVER_STARTER_GENERATION"] = b"%d" % generation
     if fds == tuple(range(FIRST_SOCKET_FD, FIRST_SOCKET_FD + len(fds))):
-        told["LISTEN_FDS"] = str(len(fds))
-        told["LISTEN_PID"] = str(posix.getpid())
-        told["LISTEN_FDNAMES"] = ":".join(name or _NAMELESS for name, _, _ in launch.sockets)
+        told[b"LISTEN_FDS"] = b"%d" % len(fds)
+        told[b"LISTEN_PID"] = _OWN_PID
+        told[b"LISTEN_FDNAMES"] = encoded(
+            ":".join(name or _NAMELESS for name, _, _ in launch.sockets)
+        )
     return told
 
 
 def _starter_name(address: str) -> str:
     """Name a socket as start_server(1) does: "8080", "127.0.0.1:8080", "/run/web.sock"."""
     return address.removeprefix("unix:").removeprefix(":")
-
-
-def _encoded(told: dict[str, str | bytes] | dict[str, str]) -> dict[bytes, bytes]:
-    return {encoded(name): encoded(value) for name, value in told.items()}

@@ -71,14 +71,14 @@ def candidates(name: str, environ: Mapping[bytes, bytes]) -> list[str]:
     return [f"{place}/{name}" if place else name for place in places.split(":")]
 
 
-def run(argv: tuple[str, ...], environ: dict[bytes, bytes]) -> Failed:
-    """Become the command; return only if that failed, with the failure that explains most.
+def run(paths: list[str], argv: tuple[str, ...], environ: dict[bytes, bytes]) -> Failed:
+    """Become the command at one of `paths`; return only the failure that explains most.
 
     That is one of a file that is there over "not found" elsewhere in PATH. EINVAL stands for what
     no kernel was asked: a NUL byte in an argument, an `=` in a variable's name.
     """
     told: Failed | None = None
-    for path in candidates(argv[0], environ):
+    for path in paths:
         try:
             posix.execve(path, argv, environ)  # no shell: run exactly this
         except ValueError:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import posix
-import sys
 
 from srvinit.errors import KernelRefused
 from srvinit.kernel import descriptors, environment, signals
@@ -59,6 +58,15 @@ class Launch(Record):
     func: Callable[[int, int], object] | None = None
 
 
+class _Newcomer(Record):
+    """What a worker has for itself, made before its fork; `paths` may lead to its command."""
+
+    slot: int
+    generation: int
+    environ: dict[bytes, bytes]
+    paths: list[str]
+
+
 class Child(Record):
     """A process just forked. `exec_fd` is the caller's to read (exec.read_result) and close."""
 
@@ -79,13 +87,16 @@ def spawn(
     child closes by hand (a command's child loses them by close-on-exec).
     Raises KernelRefused for a fork that fails (EAGAIN: pids limit; ENOMEM) or no descriptor left.
     """
+    newcomer = _prepare_newcomer(launch, slot, generation, notify_path)
     try:
         read_fd, write_fd = posix.pipe2(posix.O_CLOEXEC)
     except OSError as error:  # EMFILE, ENFILE
         raise KernelRefused("pipe2", f"for worker {slot}", error.errno or 0) from error
     signals.arm(read_fd)
     if launch.func is not None:
-        _flush()  # or the child would write out a copy of what is buffered here
+        from srvinit.kernel import calling
+
+        calling.flush()  # or the child would write out a copy of what is buffered here
     try:
         pid = posix.fork()
     except OSError as error:  # EAGAIN, ENOMEM
@@ -93,10 +104,25 @@ def spawn(
         posix.close(write_fd)
         raise KernelRefused("fork", f"worker {slot}", error.errno or 0) from error
     if pid == 0:
-        _become_worker(launch, slot, generation, notify_path, (write_fd, read_fd, *private_fds))
+        _become_worker(launch, newcomer, (write_fd, read_fd, *private_fds))
     posix.close(write_fd)
     _make_leader(pid)
     return Child(pid, read_fd)
+
+
+def _prepare_newcomer(
+    launch: Launch, slot: int, generation: int, notify_path: str | None
+) -> _Newcomer:
+    """Make here what would cost the child a copy of each page that is touched for it."""
+    fds = tuple(fd for _, _, fd in launch.sockets)  # a callable's stay where they are
+    if launch.func is None:
+        fds = tuple(range(FIRST_SOCKET_FD, FIRST_SOCKET_FD + len(fds)))
+    try:
+        environ = environment.for_worker(launch, slot, generation, notify_path, fds)
+    except UnicodeEncodeError as error:  # worker.env has what the locale's encoding has not
+        raise KernelRefused("execve", f"environment of worker {slot}", errno.EILSEQ) from error
+    paths = [] if launch.func is not None else execing.candidates(launch.argv[0], environ)
+    return _Newcomer(slot, generation, environ, paths)
 
 
 def _make_leader(pid: int) -> None:
@@ -107,9 +133,7 @@ def _make_leader(pid: int) -> None:
         return  # EACCES: it has exec'd, and had set its group before. ESRCH: it has ended
 
 
-def _become_worker(
-    launch: Launch, slot: int, generation: int, notify_path: str | None, own_fds: tuple[int, ...]
-) -> NoReturn:
+def _become_worker(launch: Launch, newcomer: _Newcomer, own_fds: tuple[int, ...]) -> NoReturn:
     """Turn the forked copy into the worker; never return.
 
     `own_fds` begins with the write end of the exec pipe. Every failure is reported there; what is
@@ -119,11 +143,12 @@ def _become_worker(
     try:
         pipe_fd = _above_sockets(own_fds[0], launch)
         failed = _prepare(launch)
+        environment.tell_pid(newcomer.environ)
         if failed is None and launch.func is None:
-            failed = _run_command(launch, slot, generation, notify_path)
+            failed = _run_command(launch, newcomer)
         if failed is None and launch.func is not None:
             descriptors.close_all((pipe_fd, *own_fds[1:]))  # the end of the pipe: it runs
-            status = _run_callable(launch.func, launch, slot, generation, notify_path)
+            status = _run_callable(launch.func, launch, newcomer)
         elif failed is not None:
             execing.report(pipe_fd, failed)
             status = execing.exit_status_for(failed.number)
@@ -133,7 +158,8 @@ def _become_worker(
 
 def _prepare(launch: Launch) -> execing.Failed | None:
     """Take the steps that a command and a callable have in common, in the order of the design."""
-    step, path = "process group", ""
+    step = "process group"
+    path: bytes | str = ""
     try:
         posix.setpgid(0, 0)
         if launch.terminal_fd is not None:
@@ -143,14 +169,14 @@ def _prepare(launch: Launch) -> execing.Failed | None:
             null_fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
             posix.dup2(null_fd, 0)
             posix.close(null_fd)
-        if launch.func is None:
+        if launch.func is None and launch.sockets:
             step, path = "sockets", "at descriptors 3 and up"
             _place([fd for _, _, fd in launch.sockets])
         if launch.cwd is not None:
-            step, path = "worker.cwd", execing.text(launch.cwd)
-            posix.chdir(launch.cwd)
+            step, path = "worker.cwd", launch.cwd
+            posix.chdir(path)
     except OSError as error:
-        return execing.examine(error.errno or errno.EINVAL, step, path)
+        return execing.examine(error.errno or errno.EINVAL, step, execing.text(path))
     return None
 
 
@@ -186,77 +212,20 @@ def _place(fds: list[int]) -> None:
             posix.dup2(fd, place)
 
 
-def _run_command(
-    launch: Launch, slot: int, generation: int, notify_path: str | None
-) -> execing.Failed:
+def _run_command(launch: Launch, newcomer: _Newcomer) -> execing.Failed:
     """Become the command; return only the failure to do so."""
-    fds = range(FIRST_SOCKET_FD, FIRST_SOCKET_FD + len(launch.sockets))
-    environ = environment.for_worker(launch, slot, generation, notify_path, tuple(fds))
     signals.restore_for_exec(ignore_sigint=launch.ignore_sigint)
     signals.restore_mask(launch.mask)
-    return execing.run(launch.argv, environ)
+    return execing.run(newcomer.paths, launch.argv, newcomer.environ)
 
 
-def _run_callable(
-    func: Callable[[int, int], object],
-    launch: Launch,
-    slot: int,
-    generation: int,
-    notify_path: str | None,
-) -> int:
-    """Call the user's function; return the exit status that CPython would end with.
+def _run_callable(func: Callable[[int, int], object], launch: Launch, newcomer: _Newcomer) -> int:
+    """Call the user's function; return the exit status that CPython would end with."""
+    from srvinit.kernel import calling  # imported before the fork
 
-    The sockets stay where they are: at 3 and up may be files of modules that were loaded before.
-    """
-    import os
-
-    fds = tuple(fd for _, _, fd in launch.sockets)
-    environ = environment.for_worker(launch, slot, generation, notify_path, fds)
-    os.environb.clear()
-    os.environb.update(environ)
-    try:
+    def call() -> object:
         signals.restore_for_callable(ignore_sigint=launch.ignore_sigint)
         signals.restore_mask(launch.mask)  # a SIGINT that waits is raised here, not in func
-        func(slot, generation)
-        _wait_for_threads()
-        status = 0
-    except SystemExit as leaving:
-        status = _status_of(leaving.code)
-    except KeyboardInterrupt:
-        status = 130  # what a shell makes of SIGINT; its traceback tells nobody anything
-    except BaseException:  # noqa: BLE001  nothing may return into the parent's stack
-        sys.excepthook(*sys.exc_info())
-        status = 1
-    _flush()
-    return status
+        return func(newcomer.slot, newcomer.generation)
 
-
-def _status_of(code: object) -> int:
-    """Turn the argument of sys.exit into a status as CPython does: a text is for people."""
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    if sys.stderr is not None:
-        sys.stderr.write(f"{code}\n")
-    return 1
-
-
-def _wait_for_threads() -> None:
-    """Wait for the threads that the function left behind, as the end of a Python program does.
-
-    Not the functions of atexit: most were registered by the parent and are its own.
-    """
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()  # noqa: SLF001  multiprocessing ends its children so, too
-
-
-def _flush() -> None:
-    """Write out what Python buffers for stdout and stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            try:
-                stream.flush()
-            except (OSError, ValueError):  # no reader, no space; closed
-                continue
+    return calling.run(call, newcomer.environ)

@@ -21,7 +21,7 @@ def _signal_names() -> dict[str, int]:
     names = {
         name[3:]: int(number)
         for name, number in vars(_signal).items()
-        if name.startswith("SIG") and name[3:4].isalpha() and name[3:] not in ALIASES
+        if name[:3] == "SIG" and name[3] != "_" and name[3:] not in ALIASES
     }
     first, last = names.pop("RTMIN"), names.pop("RTMAX")
     names["RTMIN"] = first
@@ -48,9 +48,10 @@ NEVER = {"KILL", "STOP", "CHLD"}  # the kernel's, and the one by which we know o
 # Raised by the kernel for a fault of the receiving program itself. Blocking them is undefined or
 # fatal (sigprocmask(2)), so srvinit never takes them in. PIPE and XFSZ are ignored by Python.
 FAULTS = {"SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "ABRT", "PIPE", "XFSZ"}
+_NOT_TAKEN_IN = NEVER | FAULTS
 
 DEFAULT_MEANINGS = dict.fromkeys(
-    (name for name in SIGNAL_NAMES if name not in NEVER | FAULTS), "forward"
+    [name for name in SIGNAL_NAMES if name not in _NOT_TAKEN_IN], "forward"
 ) | {
     "TERM": "shutdown",
     "INT": "interrupt",

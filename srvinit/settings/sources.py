@@ -91,6 +91,19 @@ def _from_file(config: Given, faults: list[str], *, with_lines: bool) -> dict[st
 # --- the command line --------------------------------------------------------------------------
 
 
+def row_of(flag: str) -> Setting | None:
+    """Find what a flag is for. By the rule that makes flags of names: a table would cost 50 us."""
+    if not flag.startswith("-"):
+        return None
+    for row in EXTRA:
+        if flag in {row.flag, row.short}:
+            return row
+    if not flag.startswith("--"):
+        return next((row for row in SETTINGS.values() if row.short == flag), None)
+    found = SETTINGS.get(flag[2:].replace("-", ".", 1).replace("-", "_"))
+    return found if found and found.flag == flag else None
+
+
 class Arguments:
     """The command line, taken apart: options up to `--` or the first other word, then COMMAND."""
 
@@ -99,8 +112,6 @@ class Arguments:
         self.faults: list[str] = []
         self.asks_for = ""
         self._left = list(argv)
-        self._by_flag = {row.flag: row for row in (*SETTINGS.values(), *EXTRA)}
-        self._by_flag |= {row.short: row for row in self._by_flag.values() if row.short}
         self._take_options()
         self.command = self._left
         if not self.command:
@@ -124,9 +135,9 @@ class Arguments:
             self._take(flag, value if equals else None)
 
     def _take(self, flag: str, value: str | None) -> None:
-        row = self._by_flag.get(flag)
-        positive = self._by_flag.get("--" + flag.removeprefix("--no-"))
-        if row is None and flag.startswith("--no-") and positive and positive.name in SETTINGS:
+        row = row_of(flag)
+        positive = row_of("--" + flag[len("--no-") :]) if flag.startswith("--no-") else None
+        if row is None and positive and positive.name in SETTINGS:
             self._take_negation(flag, positive, value)
         elif row is None:
             self._refuse(flag, value)
@@ -161,7 +172,7 @@ class Arguments:
         """Hold if the next word can be a value: -1 can, to be refused with its own words."""
         if not self._left or self._left[0].startswith("--"):
             return False
-        return self._left[0] not in self._by_flag
+        return row_of(self._left[0]) is None
 
     def _keep(self, flag: str, row: Setting, value: str) -> None:
         before = self.given.get(row.name)

@@ -111,9 +111,13 @@ class Setting:
         """Hold if the flag takes no value."""
         return self.read is boolean
 
-    def value_of(self, given: Given | None, faults: list[str]) -> Any:
+    def default_value(self) -> Any:
+        """Return the value where none is given. A good one: a test reads them all."""
+        return self.gather([]) if self.gather else self.read(self.default)
+
+    def value_of(self, given: Given, faults: list[str]) -> Any:
         """Return the value; add a line to `faults` for each part of it that is not accepted."""
-        value = given.value if given else self.default
+        value = given.value
         if not self.gather:
             return self._one(value, given, faults)
         before = len(faults)
@@ -121,10 +125,10 @@ class Setting:
         try:
             return self.gather(entries) if len(faults) == before else None
         except RefusedError as refused:
-            faults.append(f"{given.source if given else self.name}: {refused}")
+            faults.append(f"{given.source}: {refused}")
             return None
 
-    def _one(self, value: object, given: Given | None, faults: list[str]) -> Any:
+    def _one(self, value: object, given: Given, faults: list[str]) -> Any:
         try:
             return self.read(value)
         except RefusedError as refused:
@@ -132,7 +136,7 @@ class Setting:
             hint = ""
             if isinstance(value, str) and "e+" in value and not self.is_secret:
                 hint = " (a template turned a big number into this: quote it there)"
-            faults.append(f"{given.source if given else self.name} {what}: {refused}{hint}")
+            faults.append(f"{given.source} {what}: {refused}{hint}")
             return None
 
 

@@ -11,7 +11,7 @@ from srvinit.kernel.environment import FIRST_SOCKET_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from srvinit.kernel.sockets import Inherited, Listener
     from srvinit.options import Options
@@ -55,7 +55,7 @@ class Listening:
                 self.seating.close()
             raise
         self._binds = options.bind
-        self._introduce(self.listeners, options.bind)
+        self._introduce(())
 
     def _open_seats(self, options: Options, seats: Iterable[int]) -> None:
         """Open the steered sockets; where the kernel has none, the shared ones serve as well."""
@@ -89,6 +89,7 @@ class Listening:
             )
         from srvinit.kernel import sockets
 
+        known = [address for _, address, _ in self.sockets(None)]
         before = self.listeners
         listeners, released = sockets.reopen(
             before,
@@ -109,22 +110,13 @@ class Listening:
                 raise
         self.listeners = listeners
         self._released += released
-        known = {bind.place for bind in self._binds}
         self._binds = options.bind
-        self._introduce(
-            (listener for listener in listeners if listener not in before),
-            [bind for bind in options.bind if bind.place not in known],
-        )
+        self._introduce(known)
 
-    def _introduce(self, listeners: Iterable[Listener], binds: Iterable[Bind]) -> None:
-        said = [(listener.name, listener.address) for listener in listeners]
-        if self.seating is not None:
-            steered = [bind for bind in binds if self._is_steered(bind)]
-            said += [(bind.name, self.seating.address_of(bind)) for bind in steered]
-        order = [address for _, address, _ in self.sockets(None)]
-        for name, address in said:
-            fd = FIRST_SOCKET_FD + order.index(address)
-            self._emit("socket.bound", {"name": name, "address": address, "fd": fd})
+    def _introduce(self, known: Container[str]) -> None:
+        for fd, (name, address, _) in enumerate(self.sockets(None), FIRST_SOCKET_FD):
+            if address not in known:
+                self._emit("socket.bound", {"name": name, "address": address, "fd": fd})
 
     def sockets(self, seat: int | None) -> tuple[tuple[str, str, int], ...]:
         """List name, address and descriptor of a worker's sockets, in the order of `bind`.
@@ -132,11 +124,13 @@ class Listening:
         With a seat, opens what is missing (KernelRefused); without, steered ones have -1.
         """
         shared = iter(self.listeners)
+        groups = iter(self.seating.groups if self.seating is not None else ())
         found = []
         for bind in self._binds:
-            if self.seating is not None and bind.kind == "tcp":
-                fd = -1 if seat is None else self.seating.fd_for(bind, seat)
-                found.append((bind.name, self.seating.address_of(bind), fd))
+            if self.seating is not None and self._is_steered(bind):
+                group = next(groups)
+                fd = -1 if seat is None else self.seating.fd_for(group, seat)
+                found.append((bind.name, group.address, fd))
             else:
                 one = next(shared)
                 found.append((one.name, one.address, one.fd))

@@ -12,12 +12,14 @@ from srvinit.kernel import steering
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from srvinit.kernel.steering import Group
     from srvinit.options import Options
     from srvinit.settings.addresses import Bind
     from srvinit.watch import Emit
+
+    Key = tuple[tuple[object, ...], int]
 
 # A seat opened before anybody is to sit there: an address that came with SIGHUP is bound at once.
 NOBODYS = -1
@@ -26,11 +28,11 @@ MOST_SEATS_ASKED = 64
 
 
 class Seating:
-    """The groups, by the place of their bind; a group that is no longer wanted is kept apart."""
+    """The groups, in the order of `bind`; one that is no longer wanted is kept apart."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._groups: dict[tuple[object, ...], Group] = {}
+        self._groups: dict[Key, Group] = {}
         self._released: list[Group] = []
         self._closing: dict[int, float] = {}  # seats to be closed, and when at the latest
         self._is_nonblocking = False
@@ -45,30 +47,34 @@ class Seating:
         self._is_nonblocking = options.bind_nonblocking
         backlog = options.bind_backlog or SOMAXCONN
         taken = v4_binds(options.bind)
-        opened: dict[tuple[object, ...], Group] = {}
+        wanted = dict(_keyed(options.bind))
+        opened: dict[Key, Group] = {}
         try:
-            for bind in options.bind:
-                if not is_steerable(bind) or bind.place in self._groups:
+            for key, bind in wanted.items():
+                if key in self._groups:
                     continue
                 both = (bind.kind, bind.port) not in taken
-                opened[bind.place] = steering.open_group(
+                opened[key] = steering.open_group(
                     bind, seats, backlog=backlog, nodelay=options.bind_nodelay, both_families=both
                 )
-                self._set_blocking(opened[bind.place])
+                self._set_blocking(opened[key])
         except BaseException:
             for group in opened.values():
                 group.close()
             raise
-        wanted = {bind.place for bind in options.bind}
-        for place in list(self._groups.keys() - wanted):
-            self._released.append(self._groups.pop(place))
-        for group in self._groups.values():
+        self._released += [group for key, group in self._groups.items() if key not in wanted]
+        kept = {key: group for key, group in self._groups.items() if key in wanted}
+        for group in kept.values():
             group.tune(backlog=backlog, nodelay=options.bind_nodelay)
-        self._groups |= opened
+        self._groups = {key: (kept | opened)[key] for key in wanted}
 
-    def fd_for(self, bind: Bind, seat: int) -> int:
-        """Say which descriptor a worker on this seat gets for a bind; open it if need be."""
-        group = self._groups[bind.place]
+    @property
+    def groups(self) -> list[Group]:
+        """The groups that are wanted, in the order of their binds."""
+        return list(self._groups.values())
+
+    def fd_for(self, group: Group, seat: int) -> int:
+        """Say which descriptor a worker on this seat gets of a group; open it if need be."""
         if seat in group.sockets:
             return group.sockets[seat].fileno()
         if NOBODYS in group.sockets:
@@ -78,10 +84,6 @@ class Seating:
             self._set_blocking(group)
             self._check_order(group)
         return group.sockets[seat].fileno()
-
-    def address_of(self, bind: Bind) -> str:
-        """Say where a group listens, with the real port."""
-        return self._groups[bind.place].address
 
     def inodes(self, seat: int) -> list[int]:
         """List what /proc calls the sockets of a seat."""
@@ -180,6 +182,14 @@ class Seating:
         if len(group.sockets) <= MOST_SEATS_ASKED and group.is_order_true() is False:
             learnt = group.learn_order()
             self._emit("socket.order_lost", {"address": group.address, "learnt": learnt})
+
+
+def _keyed(binds: Iterable[Bind]) -> Iterator[tuple[Key, Bind]]:
+    """Tell the binds that are steered apart: ports of the kernel's choice look the same."""
+    counted: dict[tuple[object, ...], int] = {}
+    for bind in filter(is_steerable, binds):
+        counted[bind.place] = counted.get(bind.place, 0) + 1
+        yield (bind.place, counted[bind.place]), bind
 
 
 def is_steerable(bind: Bind) -> bool:

@@ -237,7 +237,7 @@ def test_a_worker_that_has_left_the_socket_on_its_own_flags_finds_them_so(srvini
 
 
 def test_c19_without_ipv6_a_bare_port_is_served_on_ipv4(srvinit: Start) -> None:
-    prefix = python("no_ipv6.py")
+    prefix = python("refusing.py", "ipv6")
     pool = srvinit("--bind=:0", *LISTEN, "-w1", "--", *WEB, pid1=True, prefix=prefix)
     pool.wait_event("srvinit.ready", within=30)
     assert ask(pool).strip().isdigit()
@@ -247,7 +247,7 @@ def test_c19_without_ipv6_a_bare_port_is_served_on_ipv4(srvinit: Start) -> None:
 def test_c19_without_ipv6_an_ipv6_address_is_refused_by_name(srvinit: Start, port: int) -> None:
     """1 within a second, naming address and errno; no worker."""
     address = f"[::1]:{port}"
-    pool = srvinit(f"--bind={address}", "--", *WEB, pid1=True, prefix=python("no_ipv6.py"))
+    pool = srvinit(f"--bind={address}", "--", *WEB, pid1=True, prefix=python("refusing.py", "ipv6"))
     assert pool.exit_status() == 1
     error = pool.found("socket.failed")[0]
     assert error["address"] == address

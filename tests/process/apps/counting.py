@@ -75,6 +75,9 @@ match sys.argv[1]:
         srvinit.srv(srvinit.Options.from_dict(settings), serve)
     case "named":
         srvinit.srv(serve, worker_count=2, worker_require="notify", bind=[f"127.0.0.1:{PORT}"])
+    case "steered":
+        steered = {"bind_mode": "steered", "bind": f"127.0.0.1:{PORT}", "recycle_settle": "50ms"}
+        srvinit.srv(serve, worker_count=2, worker_require="notify", **steered)
     case "bare":
         srvinit.srv(bare)
     case "refused":

@@ -1,0 +1,345 @@
+"""Steered sockets lose no new connection, whatever the server does: DESIGN, section 7a.
+
+The server is the worst there is: it dies of its stop signal wherever it is, with what it has
+accepted and not answered (workers/bare.py). In shared mode the same load loses requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import proc
+import pytest
+from load import Load
+from scenes import (
+    BIND,
+    LISTEN,
+    QUICK,
+    SLACK_S,
+    at,
+    port_of,
+    python,
+    rounds,
+    start_web,
+    stop,
+)
+
+from srvinit.kernel import bpf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness import Srvinit
+    from scenes import Start
+
+STEERED = "--bind-mode=steered"
+RATE = 400
+CLIENTS = 8
+QUIESCE_S = 0.3  # worker.quiesce, if nothing else is said
+QUIESCE_LIMIT_S = 3.0
+HELLO = b"GET / HTTP/1.0\r\n\r\n"
+HOWS = pytest.mark.parametrize("pid1", [True, False], ids=["as PID 1", "as any process"])
+
+
+def start(
+    srvinit: Start, *options: str, takes_s: float = 0, pid1: bool = True, **how: Any
+) -> Srvinit:
+    """Start a pool of bare servers, each with a socket of its own."""
+    command = python("bare.py", f"{takes_s:g}")
+    return start_web(srvinit, STEERED, *options, command=command, pid1=pid1, **how)
+
+
+def finish(pool: Srvinit) -> None:
+    """Stop it: well, and without a word about the kernel being other than thought."""
+    assert stop(pool) == 0
+    wrong = ("socket.unsteered", "socket.order_lost", "kernel.refused", "worker.killed")
+    assert [event for name in wrong for event in pool.found(name)] == []
+
+
+def lost(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the losses, one by one; each line of the log can be held against them."""
+    assert figures["new"]["ok"] > RATE / 10
+    assert figures["new"]["lost"] == len(figures["losses"])
+    return list(figures["losses"])
+
+
+def serving(pool: Srvinit) -> list[dict[str, Any]]:
+    """Return the worker.ready of all that have not ended."""
+    ended = {event["pid"] for event in pool.found("worker.exited")}
+    return [event for event in pool.found("worker.ready") if event["pid"] not in ended]
+
+
+def hello(port: int, times: int) -> list[socket.socket]:
+    """Make so many connections and send a request on each."""
+    made = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(times)]
+    for connection in made:
+        connection.sendall(HELLO)
+    return made
+
+
+def answers(connections: list[socket.socket]) -> Counter[int]:
+    """Return how many each worker answers; an unanswered one is an error."""
+    counted: Counter[int] = Counter()
+    with contextlib.ExitStack() as closing:
+        for connection in connections:
+            closing.enter_context(connection)
+        for connection in connections:
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023
+            counted[int(answer.rpartition(b"\r\n\r\n")[2])] += 1
+    return counted
+
+
+@contextlib.contextmanager
+def half_open(port: int) -> Iterator[socket.socket]:
+    """Send a SYN and be deaf to its answer: a client that is gone."""
+    with socket.socket() as client:
+        bpf.attach_to_socket(client, bpf.instruction(bpf.RETURN, 0), "a client")
+        client.settimeout(0)
+        client.connect_ex(("127.0.0.1", port))
+        yield client
+
+
+def freeze(pool: Srvinit, pid: int) -> int:
+    """Stop a worker that is waiting for a connection; return its pid seen from outside."""
+    outside = pool.outside(pid)
+    os.kill(outside, signal.SIGSTOP)
+    proc.wait_until(lambda: proc.state(outside) == "T", 5, "the worker to stand still")
+    return outside
+
+
+# --- who gets a connection ---------------------------------------------------------------------
+
+
+def test_each_worker_has_a_socket_of_its_own(srvinit: Start) -> None:
+    """As many as there are binds, from fd 3 on, and none of its neighbours'."""
+    pool = start(srvinit, "-w3", "--bind=127.0.0.1:0")
+    pool.wait_output("serves", nth=3)
+    said = [line.split()[1:] for line in pool.output.decode().splitlines()]
+    inodes = [inode for _, _, *inodes in said for inode in inodes]
+    assert [len(inodes) for _, _, *inodes in said] == [2, 2, 2]
+    assert len(set(inodes)) == 6
+    for pid, _, *own in said:
+        folder = Path(f"/proc/{pool.outside(int(pid))}/fd")
+        links = {proc.link(fd) for fd in folder.iterdir()}
+        assert {link for link in links if link.startswith("socket:")} == {
+            f"socket:[{inode}]" for inode in own
+        }
+    assert [event["fd"] for event in pool.found("socket.bound")] == [3, 4]
+    finish(pool)
+
+
+def test_connections_are_spread_evenly(srvinit: Start) -> None:
+    """2,000 over four workers (10,000 with SRVINIT_ROUNDS=full), within 5 standard deviations."""
+    times = rounds(2_000, 10_000)
+    pool = start(srvinit, "-w4")
+    counted: Counter[int] = Counter()
+    for _ in range(0, times, 50):
+        counted += answers(hello(port_of(pool), 50))
+    deviation = (times * 0.25 * 0.75) ** 0.5
+    assert len(counted) == 4
+    assert all(abs(count - times / 4) < 5 * deviation for count in counted.values()), counted
+    finish(pool)
+
+
+# --- nothing is lost ---------------------------------------------------------------------------
+
+
+@HOWS
+def test_a_recycle_loses_no_new_connection(srvinit: Start, pid1: bool) -> None:  # noqa: FBT001
+    pool = start(srvinit, "-w2", pid1=pid1)
+    with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
+        load.wait_requests(50)
+        for turn in range(1, rounds(4, 20) + 1):
+            pool.signal("HUP")
+            pool.wait_event("recycle.finished", within=30, generation=turn + 1)
+        load.wait_requests(50)
+        assert lost(load.stop()) == []
+    assert len(pool.found("worker.quiescing")) == 2 * turn
+    finish(pool)
+
+
+def test_scaling_up_and_down_loses_no_new_connection(srvinit: Start) -> None:
+    pool = start(srvinit, "-w2")
+    with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
+        load.wait_requests(50)
+        for turn in range(1, rounds(3, 10) + 1):
+            # One after the other: two pending signals of a kind are one.
+            for before, after, name in ((2, 3, "TTIN"), (3, 4, "TTIN")):
+                pool.signal(name)
+                pool.wait_event("count.changed", nth=turn, before=before, after=after)
+            pool.wait_event("worker.ready", within=20, nth=2 + 2 * turn)
+            load.wait_requests(20)
+            for before, after, name in ((4, 3, "TTOU"), (3, 2, "TTOU")):
+                pool.signal(name)
+                pool.wait_event("count.changed", nth=turn, before=before, after=after)
+            pool.wait_event("worker.exited", within=20, nth=2 * turn)
+        load.wait_requests(50)
+        assert lost(load.stop()) == []
+    assert len(serving(pool)) == 2
+    finish(pool)
+
+
+def test_a_crash_loses_no_more_than_the_worker_had_accepted(srvinit: Start) -> None:
+    """That is one request here: the server takes one at a time."""
+    pool = start(srvinit, "-w2", "--restart-delay=100ms", "--restart-limit=0")
+    crashes = rounds(4, 10)
+    with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
+        load.wait_requests(50)
+        for turn in range(1, crashes + 1):
+            os.kill(pool.outside(random.choice(serving(pool))["pid"]), signal.SIGKILL)  # noqa: S311
+            pool.wait_event("worker.ready", within=20, nth=2 + turn)
+            load.wait_requests(50)
+        losses = lost(load.stop())
+    assert len(losses) <= crashes
+    assert {loss["how"] for loss in losses} <= {"reset", "no_answer"}
+    finish(pool)
+
+
+@HOWS
+def test_a_shutdown_under_load_cuts_nobody(srvinit: Start, pid1: bool) -> None:  # noqa: FBT001
+    """Whoever comes too late is refused, and may try elsewhere."""
+    for _ in range(rounds(2, 10)):
+        pool = start(srvinit, "-w3", pid1=pid1)
+        with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
+            load.wait_requests(100)
+            finish(pool)
+            losses = lost(load.stop())
+        assert {loss["how"] for loss in losses} <= {"refused"}
+
+
+def test_a_shutdown_answers_all_who_wait_in_any_queue(srvinit: Start) -> None:
+    """They wait in three queues; nobody asks a worker to stop before its own is empty."""
+    pool = start(srvinit, "-w3")
+    frozen = [freeze(pool, event["pid"]) for event in serving(pool)]
+    waiting = hello(port_of(pool), 60)
+    pool.signal("TERM")
+    pool.wait_event("worker.quiescing", nth=2)
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+    counted = answers(waiting)
+    assert (counted.total(), len(counted)) == (60, 3)
+    assert pool.exit_status() == 0
+
+
+def test_who_waits_for_a_worker_that_dies_is_served_by_its_replacement(srvinit: Start) -> None:
+    pool = start(srvinit, "-w2", "--restart-delay=200ms")
+    victim, survivor = (event["pid"] for event in serving(pool))
+    frozen = freeze(pool, victim)
+    waiting = hello(port_of(pool), 40)
+    os.kill(frozen, signal.SIGKILL)
+    replacement = pool.wait_event("worker.ready", nth=3)["pid"]
+    counted = answers(waiting)
+    assert counted.keys() == {survivor, replacement}
+    assert counted.total() == 40
+    finish(pool)
+
+
+def test_nobody_is_steered_to_a_worker_that_is_dead(srvinit: Start) -> None:
+    pool = start(srvinit, "-w2", "--restart-delay=60s")
+    victim, survivor = (event["pid"] for event in serving(pool))
+    os.kill(pool.outside(victim), signal.SIGKILL)
+    pool.wait_event("worker.exited", pid=victim)
+    assert answers(hello(port_of(pool), 40)) == {survivor: 40}
+    finish(pool)
+
+
+# --- quiescing -----------------------------------------------------------------------------------
+
+
+def test_the_stop_signal_follows_an_empty_queue_and_the_time_to_read(srvinit: Start) -> None:
+    """Five wait, 0.2 s each; the fifth is accepted after 0.8 s. Nobody is cut, nobody forgotten."""
+    pool = start(srvinit, "-w1", takes_s=0.2)
+    (old,) = (event["pid"] for event in serving(pool))
+    frozen = freeze(pool, old)
+    waiting = hello(port_of(pool), 5)
+    pool.signal("HUP")
+    quiescing = pool.wait_event("worker.quiescing", pid=old)
+    assert quiescing["quiesce_s"] == QUIESCE_S
+    os.kill(frozen, signal.SIGCONT)
+    assert answers(waiting) == {old: 5}
+    stopping = pool.wait_event("worker.stopping", pid=old)
+    took = at(stopping) - at(quiescing)
+    assert 0.8 + QUIESCE_S <= took < 0.8 + QUIESCE_S + SLACK_S
+    finish(pool)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.2])
+def test_the_time_to_read_is_what_the_settings_say(srvinit: Start, seconds: float) -> None:
+    pool = start(srvinit, "-w1", f"--worker-quiesce={seconds}")
+    pool.signal("HUP")
+    pool.wait_event("recycle.finished", within=20)
+    took = at(pool.found("worker.stopping")[0]) - at(pool.found("worker.quiescing")[0])
+    assert seconds <= took < seconds + SLACK_S
+    finish(pool)
+
+
+def test_a_quiescing_worker_gets_nobody_new_and_serves_those_it_has(srvinit: Start) -> None:
+    """Its replacement takes all newcomers, from the first moment on."""
+    pool = start(srvinit, "-w1", "--worker-quiesce=2s")
+    (old,) = (event["pid"] for event in serving(pool))
+    with socket.create_connection(("127.0.0.1", port_of(pool)), timeout=20) as silent:
+        pool.signal("HUP")
+        pool.wait_event("worker.quiescing", pid=old)
+        new = pool.found("worker.ready")[-1]["pid"]
+        assert answers(hello(port_of(pool), 20)) == {new: 20}
+        silent.sendall(HELLO)
+        assert answers([silent]) == {old: 1}
+    assert pool.found("worker.stopping") == []
+    pool.wait_event("recycle.finished", within=20)
+    finish(pool)
+
+
+def test_a_client_that_never_finishes_its_handshake_holds_a_worker_three_seconds(
+    srvinit: Start,
+) -> None:
+    pool = start(srvinit, "-w1")
+    with half_open(port_of(pool)):
+        pool.signal("HUP")
+        quiescing = pool.wait_event("worker.quiescing")
+        stopping = pool.wait_event("worker.stopping")
+        took = at(stopping) - at(quiescing)
+        assert QUIESCE_LIMIT_S - 0.01 < took < QUIESCE_LIMIT_S + SLACK_S
+        pool.wait_event("recycle.finished", within=20)
+    finish(pool)
+
+
+def test_a_worker_that_takes_nobody_is_asked_to_stop_all_the_same(srvinit: Start) -> None:
+    """It stands still, with a queue: at the limit it gets its signal, and CONT."""
+    pool = start(srvinit, "-w1")
+    (old,) = (event["pid"] for event in serving(pool))
+    freeze(pool, old)
+    with socket.create_connection(("127.0.0.1", port_of(pool)), timeout=20):
+        began = time.monotonic()
+        pool.signal("HUP")
+        pool.wait_event("worker.exited", pid=old)
+        assert time.monotonic() - began > QUIESCE_LIMIT_S
+        pool.wait_event("recycle.finished", within=20)
+    finish(pool)
+
+
+def test_a_shutdown_hurries_a_worker_that_quiesces(srvinit: Start) -> None:
+    """Whatever was going on, the end comes within its budget."""
+    pool = start(srvinit, "-w2", "--worker-quiesce=1h", "--shutdown-timeout=2s")
+    pool.signal("HUP")
+    pool.wait_event("worker.quiescing")
+    began = time.monotonic()
+    assert stop(pool) == 0
+    assert time.monotonic() - began < 2 + SLACK_S
+    assert pool.found("worker.killed") == []
+
+
+def test_without_steering_nobody_quiesces(srvinit: Start) -> None:
+    pool = srvinit(BIND, *LISTEN, QUICK, "-w2", "--", *python("bare.py"), pid1=True)
+    pool.wait_event("srvinit.ready", within=30)
+    pool.signal("HUP")
+    pool.wait_event("recycle.finished", within=20)
+    assert stop(pool) == 0
+    assert pool.found("worker.quiescing") == []

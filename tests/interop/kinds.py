@@ -13,7 +13,8 @@ and comes in two kinds (interop measurements, with a parent that only forks and 
                  Measured 0 to 26, most where the CPU is short; bounded at three a stop, of the
                  four kept connections that a worker has here.
 
-A server without such a gap has 0 for new connections: there each loss would be srvinit's.
+A server without such a gap has 0 for new connections: there each loss would be srvinit's. In
+steered mode (bind.mode) that is so for all, whatever the server does; the second kind remains.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,11 +60,17 @@ class Kind:
     options: tuple[str, ...] = ()
     environ: tuple[tuple[str, str], ...] = ()
     statuses: frozenset[int] = frozenset({0})
+    mode: str = "shared"
     lost_new: int = 0
     lost_kept: int = 0
     errors: int = 0
     killed: int = 0
     pid1: bool = False
+
+    @property
+    def test_id(self) -> str:
+        """What a test of it is called."""
+        return self.name if self.mode == "shared" else f"{self.name}, {self.mode}"
 
     def prepare(self, folder: Path, port: int) -> readme.Recipe:
         """Fill the folder, and return the recipe; both for this port."""
@@ -113,7 +120,7 @@ WSGI = (("app.py", "wsgi.py"),)
 RACK = (("config.ru", "config.ru"), ("unicorn.rb", "unicorn.rb"))
 IN_PRODUCTION = (("RACK_ENV", "production"),)
 
-KINDS = (
+SHARED = (
     Kind("gunicorn sync", "gunicorn", _package("gunicorn"), WSGI),
     Kind("gunicorn sync, as PID 1", "gunicorn", _package("gunicorn"), WSGI, pid1=True),
     # its kept connections are closed between two requests, and only once it has looked
@@ -140,6 +147,30 @@ KINDS = (
         "aiohttp",
         _package("aiohttp"),
         (("app.py", "aiohttp_server.py"),),
+        lost_new=ACCEPT_RACE,
+        lost_kept=IDLE_RACE,
+    ),
+    Kind(
+        "hypercorn",
+        "hypercorn",
+        _package("hypercorn"),
+        (("app.py", "asgi.py"),),
+        lost_new=ACCEPT_RACE,
+        lost_kept=IDLE_RACE,
+    ),
+    Kind(
+        "tornado",
+        "tornado",
+        _package("tornado"),
+        (("app.py", "tornado_server.py"),),
+        lost_new=ACCEPT_RACE,
+        lost_kept=IDLE_RACE,
+    ),
+    Kind(
+        "waitress",
+        "waitress",
+        _package("waitress"),
+        (("app.py", "waitress_server.py"), ("wsgi.py", "wsgi.py")),
         lost_new=ACCEPT_RACE,
         lost_kept=IDLE_RACE,
     ),
@@ -185,3 +216,27 @@ KINDS = (
         (("callable_worker.py", "callable_worker.py"),),
     ),
 )
+
+# What steering buys: the same servers once more, each worker with a socket of its own.
+STEERED_TOO = (
+    "uvicorn",
+    "aiohttp",
+    "hypercorn",
+    "tornado",
+    "waitress",
+    "node http",
+    "a bare accept loop",
+)
+STEERED = tuple(
+    replace(
+        kind,
+        mode="steered",
+        options=(*kind.options, "--bind-mode=steered"),
+        lost_new=0,
+        # A bare accept loop closes each connection: there its kept clients' are new ones, too.
+        lost_kept=0 if kind.name == "a bare accept loop" else kind.lost_kept,
+    )
+    for kind in SHARED
+    if kind.name in STEERED_TOO
+)
+KINDS = SHARED + STEERED

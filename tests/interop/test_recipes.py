@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import readme
-from kinds import KINDS, SERVERS, Kind
+from kinds import SERVERS, SHARED, Kind
 
-WITH_RECIPE = [kind for kind in KINDS if kind.recipe]
+WITH_RECIPE = [kind for kind in SHARED if kind.recipe]
 BUILT_FROM = {"Go": "main.go"}
 
 
@@ -27,7 +27,7 @@ def test_the_files_have_what_the_recipe_asks_for(kind: Kind) -> None:
 
 
 def test_threads_are_those_of_the_readme() -> None:
-    more = {" ".join(kind.more) for kind in KINDS if kind.recipe == "gunicorn" and kind.more}
+    more = {" ".join(kind.more) for kind in SHARED if kind.recipe == "gunicorn" and kind.more}
     assert more == {"--threads 4"}
     assert "`--threads 4` likewise" in readme.TEXT
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posix
 
+from srvinit.errors import KernelRefused
 from srvinit.kernel import steering
 
 TYPE_CHECKING = False
@@ -136,9 +137,15 @@ class Seating:
         return True
 
     def shut_door(self) -> None:
-        """Let nobody new in."""
+        """Let nobody new in, where the kernel lets us: else newcomers come until the end.
+
+        Some kernels keep socket filters from users without a capability (EPERM, seen on 6.18).
+        """
         for group in self._all():
-            group.shut_door()
+            try:
+                group.shut_door()
+            except KernelRefused:
+                return
 
     def restore_backlog(self) -> None:
         """Set the backlogs again: a server that starts may have lowered them."""

@@ -38,7 +38,7 @@ PROVEN_BY = {
     ),
     "It reaps every zombie": ("process/test_pid1.py::test_c04_zombies_do_not_eat_the_pids_limit"),
     "never blocks on its log, a worker or a full pipe": (
-        "process/test_log.py::test_c41_nobody_reads_the_log"
+        "process/test_log_output.py::test_c41_nobody_reads_the_log"
     ),
     "no threads, no temporary files": (
         "process/test_readme.py::test_no_thread_is_started_and_no_file_is_made"

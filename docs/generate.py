@@ -100,13 +100,18 @@ def settings_table() -> str:
 def interop_table() -> str:
     """Return the README's table of what a run of tests/interop measured."""
     run = json.loads(FIGURES.read_text(encoding="utf-8"))
-    columns = ("server", "version", "requests", "lost_new", "lost_kept", "status_5xx")
     lines = [
-        "| server | version | requests | lost, new | lost, kept | 5xx |",
-        "| --- | --- " + "| ---: " * 4 + "|",
+        "| server | version | requests | new | kept | steered: requests | new | kept |",
+        "| --- | --- " + "| ---: " * 6 + "|",
     ]
-    rows = [[str(row[name]) for name in columns] for row in run["servers"]]
-    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    columns = ("requests", "lost_new", "lost_kept")
+    found = {(row["server"], row["mode"]): row for row in run["servers"]}
+    for row in run["servers"]:
+        if row["mode"] == "shared":
+            steered = found.get((row["server"], "steered"), {})
+            cells = [row["server"], row["version"], *(str(row[name]) for name in columns)]
+            cells += [str(steered.get(name, "")) for name in columns]
+            lines.append(f"| {' | '.join(cells)} |")
     where = f"{run['machine']}, a load of {run['load_before']} beside it"
     return "\n".join([*lines, "", f"Measured on {run['date']}: {where}."])
 

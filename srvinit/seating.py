@@ -6,6 +6,7 @@ groups there are, which seats are to be closed, and what is said of it in the lo
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from srvinit.errors import KernelRefused
@@ -139,13 +140,15 @@ class Seating:
     def shut_door(self) -> None:
         """Let nobody new in, where the kernel lets us: else newcomers come until the end.
 
-        Some kernels keep socket filters from users without a capability (EPERM, seen on 6.18).
+        Some kernels keep filters on TCP sockets from who has no CAP_NET_ADMIN (EPERM, 6.18).
         """
         for group in self._all():
             try:
                 group.shut_door()
-            except KernelRefused:
-                return
+            except KernelRefused as refused:
+                if refused.number != errno.EPERM:
+                    raise
+                self._emit("socket.door_open", {"address": group.address})
 
     def restore_backlog(self) -> None:
         """Set the backlogs again: a server that starts may have lowered them."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     Found = TypeVar("Found")
 
+#: Signals 32 and 33 in a mask: glibc's posix_spawn leaves them ignored, so whatever `make` starts
+#: finds them so, and hands that on.
+LIBRARY_SIGNALS = 0b11 << 31
+
 
 def wait_until(question: Callable[[], Found], within: float, what: str) -> Found:
     """Ask until the answer is true, and return it: for /proc and ports, which wake nobody."""

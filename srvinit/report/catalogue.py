@@ -162,6 +162,12 @@ EVENTS = {
         " bind.mode=shared",
         "error",
     ),
+    "socket.door_open": Event(
+        "info",
+        "without CAP_NET_ADMIN this kernel keeps nobody out of {address}: who connects while the"
+        " last workers stop may be reset",
+        "address",
+    ),
     "socket.order_lost": Event(
         "warning",
         "the sockets of {address} were not in the order that was thought; learnt anew: {learnt}",

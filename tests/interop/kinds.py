@@ -197,7 +197,7 @@ SHARED = (
         lost_new=ACCEPT_RACE,
         lost_kept=IDLE_RACE,
         errors=5,
-        killed=5,
+        killed=STOPS,
     ),
     Kind("unicorn", "unicorn", _says("unicorn", "--version"), RACK, environ=IN_PRODUCTION),
     Kind(

@@ -44,9 +44,9 @@ def blocks_term(pid: int) -> bool:
 
 
 def masks(status: bytes) -> dict[str, int]:
-    """Return the masks in lines of /proc/PID/status."""
+    """Return the masks in lines of /proc/PID/status, less what the C library keeps for itself."""
     pairs = [line.split(":") for line in status.decode().splitlines()]
-    return {name: int(mask, 16) for name, mask in pairs}
+    return {name: int(mask, 16) & ~proc.LIBRARY_SIGNALS for name, mask in pairs}
 
 
 # --- what workers get ------------------------------------------------------------------------

@@ -3,8 +3,6 @@
 Importing the package imports nothing heavy: the public names are looked up when they are used.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -16,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["Options", "Worker", "__version__", "srv"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name at its first use (PEP 562)."""
     if name in {"srv", "Worker"}:
         from srvinit import library

@@ -1,10 +1,7 @@
 """`srvinit`, `python -m srvinit`; packaging/start.py is the frozen program's."""
 
-from __future__ import annotations
-
+import _signal
 import sys
-
-from srvinit.kernel import signals
 
 
 def main() -> int:
@@ -12,12 +9,14 @@ def main() -> int:
 
     What comes from here on waits to be taken in: a TERM during the start is not lost.
     """
-    mask = signals.block()
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     from srvinit import quickstart
 
     quickstart.begin()
     from srvinit import cli
+    from srvinit.kernel import signals
 
+    mask = signals.block(before)
     return cli.main(sys.argv[1:], mask, settled=quickstart.end)
 
 

@@ -50,7 +50,8 @@ class Supervisor:
         self.status: int | None = None
         self._setup = setup
         self._options = setup.options
-        self._began_at = time.monotonic()
+        self._began_at, self._began_at_wall = time.monotonic(), time.time()
+        self._count = (0, "")  # worker.count, worked out, and of what
         self._watch = Watch(self._emit)
         self._listening = listening = Listening(self._emit)
         self._log: Log | None = None
@@ -84,9 +85,8 @@ class Supervisor:
         Raises UsageError if the settings ask for what this machine does not have.
         """
         options = self._options
-        count, count_why = worker_count(options)
+        count, _ = self._count = worker_count(options)
         check_descriptors(options, count)
-        self._introduce(count, count_why)
         try:
             self._listening.open(options, self._setup.inherited, count)
         except KernelRefused as refused:
@@ -122,11 +122,11 @@ class Supervisor:
                 self._emit("readiness.hidden", {"why": why})
                 self._require = "online"
 
-    def _introduce(self, count: int, count_why: str) -> None:
-        """Say who is here, with what."""
+    def _introduce(self) -> None:
+        """Say who is here, with what: it is worded while the first worker starts already."""
         from srvinit import __version__
 
-        options = self._options
+        options, (count, count_why) = self._setup.options, self._count
         said = {
             "version": __version__,
             "pid": posix.getpid(),
@@ -138,14 +138,14 @@ class Supervisor:
             "bind": [bind.text for bind in options.bind],
             "grace": grace_words(options),
         }
-        self._emit("srvinit.started", said)
+        self.log.emit("srvinit.started", said, self._began_at_wall)
         if options.bind and options.worker_require == "online":
             advice = (
                 "workers count as ready as soon as they run; for a server set "
                 "worker.require=listen and worker.timeout=30s, so that a recycle waits until "
                 "the new one accepts connections"
             )
-            self._emit("srvinit.advice", {"advice": advice})
+            self.log.emit("srvinit.advice", {"advice": advice}, self._began_at_wall)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -230,6 +230,7 @@ class Supervisor:
             from srvinit.report.log import Log
 
             self._log = Log(2, self._options.log_format, self._options.log_level)
+            self._introduce()
             for said in self._early:
                 self._log.emit(*said)
         return self._log

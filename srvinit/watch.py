@@ -8,7 +8,6 @@ it matters. A quiet srvinit has nothing due here, and sleeps.
 from __future__ import annotations
 
 import posix
-import select
 import time
 
 from srvinit.kernel import exec as execing
@@ -17,6 +16,7 @@ from srvinit.lifecycle import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -69,7 +69,7 @@ class Watch:
         self.seating: Seating | None = None  # set where sockets are steered
         self._emit = emit
         self._by_fd: dict[int, Running] = {}
-        self._epoll = select.epoll()
+        self._epoll: select.epoll | None = None  # from the first worker on
         self._probed: set[int] = set()  # workers that may be accepting any moment
         self._probe_at = 0.0
         self._probe_pause = PROBE_FIRST_S
@@ -82,7 +82,7 @@ class Watch:
     @property
     def own_fds(self) -> tuple[int, ...]:
         """The descriptors that are srvinit's alone: a callable's child closes them."""
-        return (self._epoll.fileno(), *self._by_fd)
+        return () if self._epoll is None else (self._epoll.fileno(), *self._by_fd)
 
     @property
     def awaits_exec(self) -> bool:
@@ -134,7 +134,7 @@ class Watch:
     def collect(self) -> Iterator[events.Event]:
         """Yield what has become known, in the order in which it is to be judged."""
         self._is_behind = False
-        for fd, _ in self._epoll.poll(0) if self._by_fd else ():
+        for fd, _ in self._epoll.poll(0) if self._epoll and self._by_fd else ():
             running = self._by_fd.get(fd)
             if running is not None and fd == running.exec_fd:
                 yield from self._read_exec_pipe(running)
@@ -180,11 +180,15 @@ class Watch:
         return events.Exited(pid, status, exec_status, explain(failed, argv0))
 
     def _listen_to(self, fd: int, running: Running) -> None:
+        import select  # a file to load: not before the first worker's fork
+
         self._by_fd[fd] = running
+        if self._epoll is None:
+            self._epoll = select.epoll()
         self._epoll.register(fd, select.EPOLLIN)
 
     def _forget_fd(self, fd: int) -> None:
-        if self._by_fd.pop(fd, None) is not None:
+        if self._by_fd.pop(fd, None) is not None and self._epoll is not None:
             self._epoll.unregister(fd)
 
     def _close_exec_pipe(self, running: Running) -> None:

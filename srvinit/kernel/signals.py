@@ -32,7 +32,7 @@ from srvinit.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 else:
     import _signal
@@ -95,13 +95,18 @@ class Arrival(Record):
         return self.code == _SI_KERNEL and self.sender_pid == 0
 
 
-def block() -> set[int]:
-    """Block every signal that srvinit takes in; return the mask found before.
+def block(before: Collection[int] | None = None) -> set[int]:
+    """Block every signal that srvinit takes in, and no other; return the mask found before.
 
-    The first thing to do: what comes from here on is kept for wait(). Where SIGCHLD was ignored it
-    becomes default, since the kernel would reap behind our back (wait(2), NOTES).
+    The first thing to do: what comes from here on is kept for wait(). Who has blocked all signals
+    in haste, before this could be imported, hands in the mask that was there `before`.
+    Where SIGCHLD was ignored it becomes default, since the kernel would reap behind our back
+    (wait(2), NOTES).
     """
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _TAKEN)
+    if before is None:
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _TAKEN)
+    else:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, {*before, *_TAKEN})
     if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
         _change(_signal.SIGCHLD, _signal.SIG_DFL)
     for number in _IGNORED:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from _heapq import heapify, heappop, heappush
 
 from srvinit.errors import LifecycleError
-from srvinit.lifecycle import consequences, convergence, ending, reactions, steering
+from srvinit.lifecycle import convergence, ending, reactions, steering
 from srvinit.lifecycle.actions import Log, Spawn
 from srvinit.lifecycle.events import (
     Hung,
@@ -182,6 +182,8 @@ class Pool:
         if hang_by is None:  # else its timer runs, and is set on when it surfaces
             self._set_timer(worker, worker.hang_by, "watchdog")
         if after != before:
+            from srvinit.lifecycle import consequences  # none before the first worker's fork
+
             orders += consequences.moved(self, worker, event, before, now)
         elif after == PROVEN and type(event) is Overdue:
             self.aged[worker.number] = worker

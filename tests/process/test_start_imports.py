@@ -16,17 +16,15 @@ from pathlib import Path
 import harness
 import pytest
 
-#: Modules of the interpreter that are compiled C, and __future__, which every file names.
+#: Modules of the interpreter that are compiled C.
 FOREIGN = {
-    "__future__",
     "_heapq",
     "_signal",
     "errno",
     "fcntl",
     "gc",
-    "select",
 }
-SOCKETS = {"_socket"}
+SOCKETS = {"_socket", "select"}
 FOREIGN_FOR_BIND = {*SOCKETS, "_stat"}
 OWN = {
     "",
@@ -40,7 +38,6 @@ OWN = {
     "kernel.spawn",
     "lifecycle",
     "lifecycle.actions",
-    "lifecycle.consequences",
     "lifecycle.convergence",
     "lifecycle.deeds",
     "lifecycle.ending",
@@ -61,7 +58,6 @@ OWN = {
     "setup",
     "supervisor",
     "watch",
-    "words",
 }
 BIND = {"kernel.binding", "kernel.sockets", "settings.addresses"}
 LISTEN = {*BIND, "kernel.procfs", "kernel.readiness", "settings.consistency"}

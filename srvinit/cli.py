@@ -44,11 +44,18 @@ def main(argv: list[str], mask: set[int], settled: Callable[[], None] | None = N
         run.settled = settled
         return supervisor.run(run)
     except UsageError as wrong:
-        say(ERR, "".join(f"srvinit: {fault}\n" for fault in wrong.faults))
-        return USAGE_STATUS
+        return refuse(USAGE_STATUS, wrong.faults)
     except KernelRefused as refused:
-        say(ERR, f"srvinit: {refused}\n")
-        return REFUSED_STATUS
+        return refuse(REFUSED_STATUS, [str(refused)])
+
+
+def refuse(status: int, faults: list[str]) -> int:
+    """Say why nothing is started, here and where Kubernetes looks for it; return `status`."""
+    from srvinit.report import termination
+
+    say(ERR, "".join(f"srvinit: {fault}\n" for fault in faults))
+    termination.write(status, faults, termination.path_from(posix.environ))
+    return status
 
 
 def environment() -> dict[str, str]:

@@ -152,6 +152,16 @@ def check_descriptors(options: Options, count: int) -> None:
         raise UsageError([fault])
 
 
+def advice_for(options: Options) -> str:
+    """Say what these settings could do better, if anything."""
+    if not options.bind or options.worker_require != "online":
+        return ""
+    return (
+        "workers count as ready as soon as they run; for a server set worker.require=listen and "
+        "worker.timeout=30s, so that a recycle waits until the new one accepts connections"
+    )
+
+
 def grace_words(options: Options) -> str:
     """Say where the time of a shutdown goes."""
     from srvinit import words

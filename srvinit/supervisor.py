@@ -21,7 +21,7 @@ from srvinit.kernel import signals, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
 from srvinit.listening import Listening
-from srvinit.setup import check_descriptors, grace_words, worker_count
+from srvinit.setup import advice_for, check_descriptors, grace_words, worker_count
 from srvinit.watch import Running, Watch
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class Supervisor:
         self._setup = setup
         self._options = setup.options
         self._began_at, self._began_at_wall = time.monotonic(), time.time()
-        self._count = (0, "")  # worker.count, worked out, and of what
+        self._count: tuple[int, str] | None = None  # worker.count, worked out, and of what
         self._watch = Watch(self._emit)
         self._listening = listening = Listening(self._emit)
         self._log: Log | None = None
@@ -85,8 +85,9 @@ class Supervisor:
         Raises UsageError if the settings ask for what this machine does not have.
         """
         options = self._options
-        count, _ = self._count = worker_count(options)
+        count, why = worker_count(options)
         check_descriptors(options, count)
+        self._count = count, why
         try:
             self._listening.open(options, self._setup.inherited, count)
         except KernelRefused as refused:
@@ -122,11 +123,11 @@ class Supervisor:
                 self._emit("readiness.hidden", {"why": why})
                 self._require = "online"
 
-    def _introduce(self) -> None:
+    def _introduce(self, count: int, count_why: str) -> None:
         """Say who is here, with what: it is worded while the first worker starts already."""
         from srvinit import __version__
 
-        options, (count, count_why) = self._setup.options, self._count
+        options = self._setup.options
         said = {
             "version": __version__,
             "pid": posix.getpid(),
@@ -139,12 +140,8 @@ class Supervisor:
             "grace": grace_words(options),
         }
         self.log.emit("srvinit.started", said, self._began_at_wall)
-        if options.bind and options.worker_require == "online":
-            advice = (
-                "workers count as ready as soon as they run; for a server set "
-                "worker.require=listen and worker.timeout=30s, so that a recycle waits until "
-                "the new one accepts connections"
-            )
+        advice = advice_for(options)
+        if advice:
             self.log.emit("srvinit.advice", {"advice": advice}, self._began_at_wall)
 
     # --- the loop ------------------------------------------------------------------------------
@@ -230,7 +227,8 @@ class Supervisor:
             from srvinit.report.log import Log
 
             self._log = Log(2, self._options.log_format, self._options.log_level)
-            self._introduce()
+            if self._count is not None:  # the settings were not refused
+                self._introduce(*self._count)
             for said in self._early:
                 self._log.emit(*said)
         return self._log

@@ -226,6 +226,29 @@ def test_other_ends_than_0_leave_a_termination_message(srvinit: Start, tmp_path:
     assert not text.startswith("{")
 
 
+@pytest.mark.parametrize(
+    ("options", "limit", "fault"),
+    [
+        (["--recycle-timeout=soon", "--log-lvl=info"], 64, "--recycle-timeout 'soon': expected"),
+        (["--worker-count=100"], 64, "and the limit is 64: raise it"),
+    ],
+    ids=["a bad value", "too few descriptors"],
+)
+def test_refused_settings_leave_a_termination_message_too(
+    srvinit: Start, tmp_path: Path, options: list[str], limit: int, fault: str
+) -> None:
+    """What stands on stderr, every fault of it, and nothing is started or logged."""
+    file = tmp_path / "termination-log"
+    file.write_text("of the run before")
+    environ = {"TERMINATION_MESSAGE_PATH": str(file)}
+    limited = ["prlimit", f"--nofile={limit}"]
+    pool = srvinit(*options, "--", "true", environ=environ, prefix=limited)
+    assert pool.exit_status() == 2
+    assert file.read_text().splitlines() == [line.removeprefix("srvinit: ") for line in pool.strays]
+    assert fault in file.read_text()
+    assert pool.events == []
+
+
 def test_a_good_end_leaves_no_termination_message(srvinit: Start, tmp_path: Path) -> None:
     """And a file that is not there is not made, however srvinit ends."""
     there, missing = tmp_path / "there", tmp_path / "missing"

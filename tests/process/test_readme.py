@@ -57,7 +57,7 @@ PROVEN_BY = {
     "a worker that served, or an orphan, had to be killed": (
         "process/test_shutdown.py::test_orphans_are_asked_then_killed"
     ),
-    "the last events go, as text, to the termination message file": (
+    "(or what is wrong with the settings) go, as text, to the termination message": (
         "process/test_exit_status.py::test_other_ends_than_0_leave_a_termination_message"
     ),
     "Unknown names and bad values are refused, all at once": (

@@ -26,6 +26,7 @@ class Row(Record):
     local: bytes
     inode: int
     references: int  # that the kernel holds on it
+    waiting: int  # connections that nobody has accepted yet
 
 
 def listening(family: int) -> list[Row]:
@@ -52,7 +53,8 @@ def parse(chunks: Iterator[bytes]) -> Iterator[Row]:
             fields = row.split()
             if fields[3] != LISTENING:
                 return
-            yield Row(fields[1], int(fields[9]), int(fields[10]))
+            waiting = int(fields[4].partition(b":")[2], 16)  # "tx_queue:rx_queue"
+            yield Row(fields[1], int(fields[9]), int(fields[10]), waiting)
         chunk = next(chunks, b"")
         if not chunk:
             return

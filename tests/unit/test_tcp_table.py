@@ -9,9 +9,9 @@ from srvinit.kernel import tcp_table
 HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"
 
 
-def row(local: str, state: str, inode: int, references: int) -> str:
+def row(local: str, state: str, inode: int, references: int, waiting: int = 0) -> str:
     return (
-        f"   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000"
+        f"   0: {local} 00000000:0000 {state} 00000000:{waiting:08X} 00:00000000 00000000"
         f"     0        0 {inode} {references} 00000000 100 0 0 10 0"
     )
 
@@ -21,7 +21,7 @@ TABLE = "".join(
     for line in (
         HEADING,
         row("0100007F:1F90", "0A", 4711, 1),
-        row("0100007F:1F90", "0A", 4712, 4),
+        row("0100007F:1F90", "0A", 4712, 4, waiting=27),
         row("0100007F:1F90", "01", 4713, 1),
         row("00000000:0016", "0A", 4714, 1),
     )
@@ -31,9 +31,9 @@ TABLE = "".join(
 @pytest.mark.parametrize("size", [200, 301, 4096])
 def test_listening_sockets_are_read_and_connections_are_not(size: int) -> None:
     parts = iter([TABLE[at : at + size] for at in range(0, len(TABLE), size)])
-    assert [(one.local, one.inode, one.references) for one in tcp_table.parse(parts)] == [
-        (b"0100007F:1F90", 4711, 1),
-        (b"0100007F:1F90", 4712, 4),
+    assert list(tcp_table.parse(parts)) == [
+        tcp_table.Row(b"0100007F:1F90", 4711, 1, 0),
+        tcp_table.Row(b"0100007F:1F90", 4712, 4, 27),
     ]
 
 

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from srvinit.options import Options
 
 __version__ = "0.1.0"
+# Where srvinit publishes its status (report/status.py): a memfd of this name, at this descriptor.
+# 63 is the last of the table that each process begins with: a higher number would have the kernel
+# make, and copy at every fork, a larger one. It is above all sockets that anybody hands over, and
+# there even under `ulimit -n 64`.
+STATUS_NAME = "srvinit-status"
+STATUS_FD = 63
 __all__ = ["Options", "Worker", "__version__", "srv"]
 
 

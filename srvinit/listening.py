@@ -12,6 +12,7 @@ from srvinit.kernel.environment import FIRST_SOCKET_FD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
+    from typing import Any
 
     from srvinit.kernel.sockets import Inherited, Listener
     from srvinit.options import Options
@@ -140,6 +141,23 @@ class Listening:
         """List what /proc calls the sockets that a worker on this seat has."""
         shared = [listener.inode for listener in self.listeners]
         return shared if self.seating is None else shared + self.seating.inodes(seat)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """List the open sockets that the settings name, for the status."""
+        shared = [
+            {
+                "address": one.address,
+                "name": one.name,
+                "kind": one.kind,
+                "inode": one.inode,
+                "seat": None,
+            }
+            for one in self.listeners
+        ]
+        if self.seating is None:
+            return shared
+        names = [bind.name for bind in self._binds if self._is_steered(bind)]
+        return shared + self.seating.describe(names if self.seating.groups else ())
 
     def other_fds(self, seat: int) -> list[int]:
         """List the descriptors of sockets that are not for a worker on this seat."""

@@ -15,6 +15,7 @@ from srvinit.kernel import steering
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from srvinit.kernel.steering import Group
     from srvinit.options import Options
@@ -90,6 +91,21 @@ class Seating:
     def inodes(self, seat: int) -> list[int]:
         """List what /proc calls the sockets of a seat."""
         return [posix.fstat(fd).st_ino for fd in self._fds(seat)]
+
+    def describe(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """List the sockets of all groups, which have these names; a nobody's has no seat."""
+        return [
+            {
+                "address": address,
+                "name": name,
+                "kind": "tcp",
+                "inode": posix.fstat(sock.fileno()).st_ino,
+                "seat": None if seat == NOBODYS else seat,
+            }
+            for name, group in zip(names, self._groups.values(), strict=True)
+            for address in [group.address]
+            for seat, sock in group.sockets.items()
+        ]
 
     def other_fds(self, seat: int) -> list[int]:
         """List the descriptors of everybody else's seats."""

@@ -152,30 +152,6 @@ def check_descriptors(options: Options, count: int) -> None:
         raise UsageError([fault])
 
 
-def advice_for(options: Options) -> str:
-    """Say what these settings could do better, if anything."""
-    if not options.bind or options.worker_require != "online":
-        return ""
-    return (
-        "workers count as ready as soon as they run; for a server set worker.require=listen and "
-        "worker.timeout=30s, so that a recycle waits until the new one accepts connections"
-    )
-
-
-def grace_words(options: Options) -> str:
-    """Say where the time of a shutdown goes."""
-    from srvinit import words
-
-    parts = (
-        ("drain", options.shutdown_delay),
-        ("stop", options.shutdown_timeout),
-        ("margin", options.shutdown_margin),
-    )
-    spent = ", ".join(f"{name} {words.duration(seconds)}" for name, seconds in parts if seconds)
-    whole = options.shutdown_grace_period
-    return f"a shutdown: {spent}" + (f" of {words.duration(whole)}" if whole else "")
-
-
 def working_directory(environ: Mapping[bytes, bytes]) -> bytes | None:
     """Say where workers run: $PWD as a path, so that a symlink that moves is followed.
 

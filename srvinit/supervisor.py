@@ -16,12 +16,13 @@ from __future__ import annotations
 import posix
 import time
 
+from srvinit import STATUS_FD, STATUS_NAME
 from srvinit.errors import KernelRefused, LifecycleError, UsageError
-from srvinit.kernel import signals, spawn
+from srvinit.kernel import descriptors, signals, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
 from srvinit.listening import Listening
-from srvinit.setup import advice_for, check_descriptors, grace_words, worker_count
+from srvinit.setup import check_descriptors, worker_count
 from srvinit.watch import Running, Watch
 
 TYPE_CHECKING = False
@@ -55,6 +56,7 @@ class Supervisor:
         self._watch = Watch(self._emit)
         self._listening = listening = Listening(self._emit)
         self._log: Log | None = None
+        self._status_fd = -1
         self._early: list[tuple[str, dict[str, Any], float, str]] = []  # until there is a log
         self._faults = 0
         self._is_settled_in = False
@@ -88,6 +90,8 @@ class Supervisor:
         count, why = worker_count(options)
         check_descriptors(options, count)
         self._count = count, why
+        # Before a socket or a pipe gets that number; -1 is said once there is something to publish.
+        self._status_fd = descriptors.reserve(STATUS_NAME, STATUS_FD)
         try:
             self._listening.open(options, self._setup.inherited, count)
         except KernelRefused as refused:
@@ -123,27 +127,6 @@ class Supervisor:
                 self._emit("readiness.hidden", {"why": why})
                 self._require = "online"
 
-    def _introduce(self, count: int, count_why: str) -> None:
-        """Say who is here, with what: it is worded while the first worker starts already."""
-        from srvinit import __version__
-
-        options = self._setup.options
-        said = {
-            "version": __version__,
-            "pid": posix.getpid(),
-            "is_init": posix.getpid() == 1,
-            "workers": count,
-            "count_why": count_why,
-            "require": options.worker_require,
-            "command": self._setup.command[0],
-            "bind": [bind.text for bind in options.bind],
-            "grace": grace_words(options),
-        }
-        self.log.emit("srvinit.started", said, self._began_at_wall)
-        advice = advice_for(options)
-        if advice:
-            self.log.emit("srvinit.advice", {"advice": advice}, self._began_at_wall)
-
     # --- the loop ------------------------------------------------------------------------------
 
     def _survive(self, turn: Callable[[], None]) -> None:
@@ -178,6 +161,7 @@ class Supervisor:
                 self._feed(event)
             self._feed(events.Tick(), looked_at)
         if self._is_settled_in:
+            self._publisher.publish(self.pool, self._listening, self.log.dropped)
             self.log.flush()
 
     def _workers_run(self) -> bool:
@@ -197,9 +181,10 @@ class Supervisor:
         dues = [self.pool.next_deadline(), self._watch.due()]
         if not self._is_settled_in:
             dues.append(self._began_at + SETTLE_IN_S)
-        retry_s = self.log.retry_in() if self._is_settled_in else None
-        if retry_s is not None:
-            dues.append(now + retry_s)
+        else:
+            dues.append(self._publisher.due())
+            retry_s = self.log.retry_in()
+            dues.append(None if retry_s is None else now + retry_s)
         known = [due for due in dues if due is not None]
         return signals.wait(max(0.0, min(known) - now) if known else None)
 
@@ -224,13 +209,18 @@ class Supervisor:
     def log(self) -> Log:
         """The log, with all that was to be said before there was one. Costs an import."""
         if self._log is None:
+            from srvinit.introduction import introduction
+            from srvinit.publishing import Publisher
             from srvinit.report.log import Log
 
             self._log = Log(2, self._options.log_format, self._options.log_level)
             if self._count is not None:  # the settings were not refused
-                self._introduce(*self._count)
+                for event, fields in introduction(self._setup, *self._count):
+                    self._log.emit(event, fields, self._began_at_wall)
+            self._publisher = Publisher(self._status_fd, self._began_at, self._emit)
             for said in self._early:
                 self._log.emit(*said)
+                self._publisher.hear(*said[:2])
         return self._log
 
     def _emit(self, event: str, fields: dict[str, Any], level: str = "") -> None:
@@ -238,6 +228,7 @@ class Supervisor:
             self._early.append((event, fields, time.time(), level))
         else:
             self.log.emit(event, fields, time.time(), level)
+            self._publisher.hear(event, fields)
 
     # --- facts become events -------------------------------------------------------------------
 
@@ -295,7 +286,9 @@ class Supervisor:
                 notify = NotifySocket()
             path = None if notify is None else notify.path
             self._setup.fit(self._launch, self.pool.count, self._listening.sockets(order.seat))
-            own_fds = (*self._watch.own_fds, *self._listening.other_fds(order.seat))
+            status_fd = self._status_fd if self._log is None else self._publisher.fd
+            others = self._listening.other_fds(order.seat)
+            own_fds = (status_fd, *self._watch.own_fds, *others)
             child = spawn.spawn(self._launch, order.slot, order.generation, path, own_fds)
         except KernelRefused as refused:
             if notify is not None:
@@ -377,6 +370,8 @@ class Supervisor:
         from srvinit import faults
 
         self._report_fault(error, "srvinit stops its workers and exits with 1")
+        if self._log is not None:
+            self._publisher.withdraw()
         faults.stop_workers(self._watch, self._options)
         self._listening.close()
         self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "srvinit has a fault of its own"))

@@ -9,6 +9,7 @@ size of RLIMIT_NOFILE, a billion in some containers, costs nothing.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import posix
 
@@ -28,6 +29,9 @@ _HIGHEST_UNLISTED = 255
 # snapshot (two while it is swapped), the log's own pipe (two), the second end of an exec pipe, a
 # directory of /proc and a file in it, and one to spare.
 _OWN_DESCRIPTORS = 12
+
+# From Linux 6.3 on, and there alone if vm.memfd_noexec is 2; older kernels say EINVAL to it.
+_MFD_NOEXEC_SEAL = 8
 
 
 def fill_standard() -> None:
@@ -98,3 +102,38 @@ def limit() -> int:
     descriptors one by one (or use select) rely on it being what they were given.
     """
     return posix.sysconf("SC_OPEN_MAX")
+
+
+def open_memory(name: str) -> int:
+    """Open a file in memory that can be sealed; `name` is what /proc shows (memfd_create(2)).
+
+    Raises KernelRefused: EMFILE, ENFILE, ENOMEM; EPERM or ENOSYS where a filter forbids it.
+    """
+    flags = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
+    try:
+        try:
+            return posix.memfd_create(name, flags | _MFD_NOEXEC_SEAL)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return posix.memfd_create(name, flags)
+    except OSError as error:
+        raise KernelRefused("memfd_create", name, error.errno or 0) from error
+
+
+def move_up(fd: int, least: int) -> int:
+    """Give a descriptor the lowest free number from `least` on, or leave it where it is."""
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
+    except OSError:  # EINVAL: the limit is below that number. EMFILE: there is none left above it
+        return fd
+    posix.close(fd)
+    return int(moved)
+
+
+def reserve(name: str, number: int) -> int:
+    """Open an empty file in memory at `number`, or where there is room; -1 if that is refused."""
+    try:
+        return move_up(open_memory(name), number)
+    except KernelRefused:
+        return -1

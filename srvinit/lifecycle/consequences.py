@@ -128,7 +128,7 @@ def _retry_spawn(
     pool.refill_later(slot, now + retry_s, worker.why)
     if pool.recycle is not None:
         pool.recycle.failures += 1
-        pool.recycle.last_failure = event.error
+        pool.recycle.last_failure, pool.recycle.last_status = event.error, None
     said = {
         "slot": worker.slot,
         "generation": worker.generation,
@@ -178,6 +178,7 @@ def _fail(pool: Pool, parting: Parting, now: float) -> tuple[str, list[Action]]:
     if recycle is not None and worker.generation == recycle.generation:
         recycle.failures += 1
         recycle.last_failure = f"worker {worker.slot} (pid {worker.pid}): {parting.reason()}"
+        recycle.last_status = words.exit_code(parting.event.status)
         if recycle.failures >= options.recycle_retries:
             following = "the recycle is given up"
         return following, []

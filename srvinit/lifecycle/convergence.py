@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 class Recycle:
     """A pass that replaces workers: all that were live when it began, or those that grew old."""
 
-    __slots__ = ("began_at", "failures", "generation", "last_failure", "replaced")
+    __slots__ = (
+        "began_at",
+        "failures",
+        "generation",
+        "last_failure",
+        "last_status",  # its exit code, or minus its signal; None: there was no process
+        "replaced",
+    )
 
     def __init__(self, generation: int, now: float) -> None:
         self.generation = generation
@@ -39,6 +46,7 @@ class Recycle:
         self.failures = 0
         self.replaced = 0
         self.last_failure = ""
+        self.last_status: int | None = None
 
 
 def step(pool: Pool, now: float) -> list[Action] | None:
@@ -86,6 +94,7 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
         "generation": recycle.generation,
         "failures": recycle.failures,
         "last": recycle.last_failure,
+        "status": recycle.last_status,
         "kept": kept,
     }
     orders: list[Action] = [Log("recycle.failed", said)]

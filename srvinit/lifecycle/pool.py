@@ -101,6 +101,9 @@ class Pool:
         self.recycle: convergence.Recycle | None = None
         self.is_recycle_queued = False  # SIGHUP came during a recycle: one more pass after it
         self.is_reading = False  # ReadConfig is not answered: the recycle it is for begins then
+        self.recycle_asks = 0  # signals that asked for a recycle, those that changed nothing too
+        self.recycle_asked_at = 0.0  # when the last of them was taken in
+        self.changed: set[Worker] | None = None  # since somebody looked; None: nobody looks
         self.aged: dict[int, Worker] = {}  # grown old, by number; they wait for their recycle
         self.failures_in_row = 0
         self.has_run = False  # some worker got past its exec
@@ -182,6 +185,8 @@ class Pool:
         if hang_by is None:  # else its timer runs, and is set on when it surfaces
             self._set_timer(worker, worker.hang_by, "watchdog")
         if after != before:
+            if self.changed is not None:
+                self.changed.add(worker)
             from srvinit.lifecycle import consequences  # none before the first worker's fork
 
             orders += consequences.moved(self, worker, event, before, now)

@@ -101,6 +101,8 @@ def keep_config(pool: Pool, event: ConfigRejected, now: float) -> list[Action]:
 
 def recycle(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     """Recycle; during a recycle, once more after it, however often it is asked for."""
+    pool.recycle_asks += 1
+    pool.recycle_asked_at = now
     if pool.is_recycle_queued:
         return []
     said = {"signal": event.name, "sender_pid": event.sender_pid, "meaning": "recycle"}

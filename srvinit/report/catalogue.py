@@ -262,7 +262,7 @@ EVENTS = {
         "error",
         "gave up the recycle to generation {generation} after {failures:failure}"
         "[, the last: {last}]; {kept:old worker} kept, the next SIGHUP tries afresh",
-        "generation failures last? kept",
+        "generation failures last? status? kept",
     ),
     "recycle.abandoned": Event(
         "info",
@@ -318,6 +318,11 @@ EVENTS = {
         "error",
         "the kernel refused: {error}; everything else goes on",
         "error",
+    ),
+    "status.unavailable": Event(
+        "error",
+        "cannot publish the status: {error}; srvinitctl and probes {next}",
+        "error next",
     ),
     "manager.unreachable": Event(
         "warning", "the outside manager was not told {text}: {error}", "text error"

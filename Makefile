@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test container wheel freeze install image demo-image demo bench docs clean
+.PHONY: help setup lint test chart-tools container wheel freeze install image demo-image demo bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,8 +19,11 @@ lint: setup ## ruff, its formatter, and mypy --strict on the package
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
 
-test: lint ## lint, then unit, model, process and interop tests
-	$(BIN)/pytest tests/unit tests/model tests/process tests/interop
+test: lint chart-tools ## lint, then unit, model, process, interop and chart tests
+	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart
+
+chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .tools, for tests/chart
+	$(BIN)/python tests/chart/tools.py
 
 container: setup ## freeze, then test the bundle in images, with a Docker daemon of its own: as root
 	$(BIN)/pytest tests/container

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from srvinit.errors import KernelRefused, UsageError
 from srvinit.kernel.environment import FIRST_SOCKET_FD
+from srvinit.lifecycle import actions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
     from typing import Any
 
     from srvinit.kernel.sockets import Inherited, Listener
@@ -30,6 +31,23 @@ class Listening:
         self._binds: tuple[Bind, ...] = ()
         self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
         self._emit = emit
+
+    def performs(self) -> dict[type[actions.Action], Callable[[Any], None]]:
+        """Say how the orders that are about sockets alone are carried out."""
+        return {
+            actions.OpenSeat: lambda order: self._seats.open_seat(order.seat),
+            actions.Steer: lambda order: self._seats.steer(order.seats),
+            actions.CloseSeat: lambda order: self._seats.close_later(order.seat, order.by),
+            actions.ShutDoor: lambda _: self._seats.shut_door(),
+            actions.CloseSockets: lambda _: self.close(),
+            actions.ReleaseSockets: lambda _: self.release(),
+            actions.RestoreBacklog: lambda _: self.restore_backlog(),
+        }
+
+    @property
+    def _seats(self) -> Seating:
+        assert self.seating is not None  # noqa: S101  the core was told whether it is steered
+        return self.seating
 
     def open(self, options: Options, inherited: list[Inherited], count: int) -> None:
         """Open all sockets or none, for `count` workers to start with.
@@ -162,21 +180,6 @@ class Listening:
     def other_fds(self, seat: int) -> list[int]:
         """List the descriptors of sockets that are not for a worker on this seat."""
         return [] if self.seating is None else self.seating.other_fds(seat)
-
-    def steer(self, seats: frozenset[int]) -> None:
-        """Have new connections go to these seats."""
-        if self.seating is not None:
-            self.seating.steer(seats)
-
-    def close_seat(self, seat: int, by: float) -> None:
-        """Close a seat once nobody waits there, at `by` anyway."""
-        if self.seating is not None:
-            self.seating.close_later(seat, by)
-
-    def shut_door(self) -> None:
-        """Let nobody new in."""
-        if self.seating is not None:
-            self.seating.shut_door()
 
     def restore_backlog(self) -> None:
         """Set the backlogs again: a server that starts may have lowered them."""

@@ -37,7 +37,7 @@ class Seating:
         self._emit = emit
         self._groups: dict[Key, Group] = {}
         self._released: list[Group] = []
-        self._closing: dict[int, float] = {}  # seats to be closed, and when at the latest
+        self._closing: dict[int, float | None] = {}  # seats to be closed; by when, whoever waits
         self._is_nonblocking = False
 
     def open(self, options: Options, seats: Iterable[int]) -> None:
@@ -88,6 +88,11 @@ class Seating:
             self._check_order(group)
         return group.sockets[seat].fileno()
 
+    def open_seat(self, seat: int) -> None:
+        """Open a seat before its worker is there: newcomers shall wait for it."""
+        for group in self.groups:
+            self.fd_for(group, seat)
+
     def inodes(self, seat: int) -> list[int]:
         """List what /proc calls the sockets of a seat."""
         return [posix.fstat(fd).st_ino for fd in self._fds(seat)]
@@ -117,9 +122,14 @@ class Seating:
         ]
 
     def steer(self, seats: frozenset[int]) -> None:
-        """Have new connections go to these seats, as far as a group has them."""
+        """Have new connections go to these seats, as far as a group has them.
+
+        A group that has none of them, as its address is new or no longer wanted, has newcomers
+        wait where they can: not on a seat that is to be closed, if there is another.
+        """
         for group in self._all():
-            group.rotate(seats & group.sockets.keys())
+            have = group.sockets.keys()
+            group.rotate(seats & have or have - self._closing.keys())
 
     def is_empty(self, seat: int) -> bool:
         """Tell whether nobody waits on a seat, and nobody is on the way there."""
@@ -129,22 +139,33 @@ class Seating:
                 return False
         return True
 
-    def close_later(self, seat: int, by: float) -> None:
-        """Close a seat once nobody waits there, at `by` anyway."""
+    def close_later(self, seat: int, by: float | None) -> None:
+        """Close a seat once nobody waits there, at `by` anyway; `None`: not while somebody does."""
         self._closing[seat] = by
+        for group in self._all():
+            if seat in group.rotation:
+                rest = group.rotation - {seat}
+                group.rotate(rest or group.sockets.keys() - self._closing.keys())
 
     @property
     def has_closing(self) -> bool:
         """Whether some seat is still to be closed."""
         return bool(self._closing)
 
-    def close_seats(self, now: float) -> None:
-        """Close the seats that can be closed by now."""
+    def close_seats(self, now: float) -> list[int]:
+        """Close the seats that can be closed by now; return those that stay open for who waits."""
+        waited = []
         for seat, by in list(self._closing.items()):
             groups = [group for group in self._all() if seat in group.sockets]
-            closed = [self._close_seat(group, seat, is_due=now >= by) for group in groups]
+            if by is None and any(group.has_waiting(seat) for group in groups):
+                del self._closing[seat]
+                waited.append(seat)
+                continue
+            is_due = by is not None and now >= by
+            closed = [self._close_seat(group, seat, is_due=is_due) for group in groups]
             if all(closed):
                 del self._closing[seat]
+        return waited
 
     def _close_seat(self, group: Group, seat: int, *, is_due: bool) -> bool:
         # A group's last socket is its address: it stays until there is another.

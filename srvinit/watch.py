@@ -159,7 +159,8 @@ class Watch:
             if self.seating.is_empty(seat):
                 del self._seats[pid]
                 yield events.SeatEmptied(pid)
-        self.seating.close_seats(now)
+        for seat in self.seating.close_seats(now):
+            yield events.SeatWaits(seat)
         done = time.monotonic()
         self._seats_at = done + max(QUEUE_LOOK_S, (done - now) / PROBE_SHARE)
 

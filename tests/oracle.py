@@ -120,6 +120,7 @@ class Oracle:
             actions.Reap: self._see_reap,
             actions.Log: self._see_log,
             actions.ReadConfig: self._see_read,
+            actions.OpenSeat: seats.see_open,
             actions.Steer: seats.see_steer,
             actions.WatchSeat: seats.see_watch,
             actions.CloseSeat: seats.see_close,
@@ -256,6 +257,7 @@ class Oracle:
 
     def _see_settled(self, said: dict[str, Any]) -> None:
         self.lives[said["pid"]].is_settled = True
+        self.seats.see_success()
 
     def _see_dying(self, said: dict[str, Any]) -> None:
         life = self.lives[said["pid"]]
@@ -298,10 +300,13 @@ class Oracle:
         if pid not in self.unlogged:
             self.break_promise(LOGGED_ONCE, f"exited again: {said}")
         self.unlogged.discard(pid)
-        tries_again = said["next"].startswith(("a new one starts in", "the recycle is given"))
-        is_new = self.generation and said["generation"] == self.generation
-        if is_new and (tries_again or said["next"] == "a new one starts"):
-            self.failures += 1
+        after_failures = ("a new one starts in", "the recycle is given")
+        is_failure = said["next"].startswith(after_failures) or said["next"] == "a new one starts"
+        if said["next"] == "its replacement is there already":  # it was to serve who waits
+            policy = self.pool.options.restart_policy
+            is_failure = not (policy == "never" or (policy == "on-failure" and not said["status"]))
+        if self.generation and said["generation"] == self.generation:
+            self.failures += is_failure
 
     def _see_no_spawn(self, _said: dict[str, Any]) -> None:
         self.failures += 1
@@ -311,6 +316,8 @@ class Oracle:
             self.break_promise(ONE_MORE_RECYCLE, "a recycle inside a recycle")
         self.generation = said["generation"]
         self.failures = 0
+        if said["why"] == "SIGHUP":
+            self.seats.see_success()
 
     def _see_giving_up(self, said: dict[str, Any]) -> None:
         if (
@@ -318,6 +325,7 @@ class Oracle:
             or said["failures"] < self.pool.options.recycle_retries
         ):
             self.break_promise(GIVES_UP, f"{said} after {self.failures}")
+        self.seats.see_giving_up()
         self.generation = 0
 
     def _see_recycle_end(self, _said: dict[str, Any]) -> None:
@@ -390,7 +398,8 @@ class Oracle:
     def _check_bounds(self, size: int) -> None:
         pool = self.pool
         sizes = [len(pool._timers), len(pool.vacant), len(pool.stale), len(pool.aged)]
-        sizes += [len(pool.rotation), len(pool.unwatched), len(pool.left_seats)]
+        sizes += [len(pool.seats.rotation), len(pool.seats.unwatched), len(pool.seats.left)]
+        sizes += [len(pool.seats.kept), len(pool.seats.waited)]
         if max(sizes) > 200 + 8 * size:
             self.break_promise(BOUNDED, f"{sizes} for {size}")
 

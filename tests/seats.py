@@ -24,10 +24,17 @@ LESS_TIME = "a worker that is quiescing may get less time, never more"
 LOOKED_AFTER = "each queue that is to empty is looked at, once the rotation avoids it"
 IN_ROTATION = "every ready, unretired worker is in the rotation and nobody else"
 NEVER_EMPTY = "the rotation is never empty while anyone is ready and not retired"
+WHERE_SOMEBODY_READS = (
+    "with nobody ready, newcomers wait on the seats of those who are to be, never of those who go"
+)
 ONE_AT_A_TIME = (
     "a seat is held by one live worker at a time, and never used again but after a crash"
 )
-HANDED_ON = "a crashed worker's seat goes to its slot's next worker, and is avoided until then"
+HANDED_ON = (
+    "a crashed worker's seat goes to the next worker that is started, if a slot is vacant or"
+    " somebody waits there, and is avoided until then"
+)
+RELIEVED = "where somebody waits on a seat that no worker has, a worker is to be started"
 CLOSED_UNUSED = "a seat is closed once no living or coming worker has it, and then always"
 SOCKETS_LAST = "the sockets are closed only after no worker is quiescing, and at once then"
 DOOR = "the door is shut when the workers are asked to stop, and not before"
@@ -38,8 +45,10 @@ PROMISES = (
     LOOKED_AFTER,
     IN_ROTATION,
     NEVER_EMPTY,
+    WHERE_SOMEBODY_READS,
     ONE_AT_A_TIME,
     HANDED_ON,
+    RELIEVED,
     CLOSED_UNUSED,
     SOCKETS_LAST,
     DOOR,
@@ -57,8 +66,11 @@ class Seats:
         self.oracle = oracle
         self.world = oracle.world
         self.coming: dict[int, tuple[int, int, float]] = {}  # seat, slot, quiesce of Spawns
-        self.kept: dict[int, int] = {}  # seats that crashed workers left, by slot
-        self.left: set[int] = set()  # seats to be closed
+        self.kept: list[int] = []  # seats that crashed workers left
+        self.waited: set[int] = set()  # those of them that somebody is known to wait on
+        self.offered: set[int] = set()  # those to be closed, unless somebody waits
+        self.left: set[int] = set()  # seats to be closed, whoever waits
+        self.is_hopeless = False  # a recycle was given up: nobody else is tried for who waits
         self.given = 0  # seats ever given
         self.rotation: frozenset[int] = frozenset()
         self.kill_by: float | None = None  # of the shutdown
@@ -78,10 +90,18 @@ class Seats:
             life = lives[event.pid]
             life.seat, _, life.quiesce_s = self.coming.pop(event.number)
         elif type(event) is events.SpawnFailed:
-            seat, slot, _ = self.coming.pop(event.number)
-            self._leave(seat, slot, was_asked=False)
+            seat, _, _ = self.coming.pop(event.number)
+            self._leave(seat, is_served=False)
         elif type(event) is events.SeatEmptied:
             lives[event.pid].emptied_at = self.world.now
+        elif type(event) is events.SeatWaits:
+            self.offered.remove(event.seat)
+            if self.kill_by is not None:
+                pass  # it is closed with all others
+            elif self.is_hopeless or self.oracle.pool.options.restart_policy == "never":
+                self.left.add(event.seat)
+            else:
+                self.waited.add(event.seat)
 
     # --- orders ---------------------------------------------------------------------------------
 
@@ -90,9 +110,11 @@ class Seats:
         seat, slot = order.seat, order.slot
         if not self.world.is_steered:
             return
-        if slot in self.kept:
-            if self.kept.pop(slot) != seat:
+        if self.waited or self.kept:
+            if seat not in (self.waited or self.kept):
                 self._break(HANDED_ON, f"{order} leaves who waits behind")
+            self.waited.discard(seat)
+            self.kept = [kept for kept in self.kept if kept != seat]
         elif seat < self.given:
             self._break(ONE_AT_A_TIME, f"{order} after {self.given} seats")
         self.given = max(self.given, seat + 1)
@@ -100,42 +122,47 @@ class Seats:
             self._break(ONE_AT_A_TIME, f"{order} is taken")
         quiesce_s = self.oracle.pool.options.worker_quiesce
         self.coming[order.number] = (seat, slot, quiesce_s)
-        if seat in self.rotation:
+        if seat in self.rotation and any(map(is_serving, self.oracle.lives.values())):
             self._break(HANDED_ON, f"{order} is in the rotation")
 
     def see_reap(self, life: Life) -> None:
         """See a worker leave its seat."""
-        self._leave(life.seat, life.slot, was_asked=life.is_signalled)
+        self._leave(life.seat, is_served=life.is_signalled and life.is_ready)
 
     def _taken(self) -> list[int]:
         lives = [life.seat for life in self.oracle.lives.values()]
         return lives + [seat for seat, _, _ in self.coming.values()]
 
-    def _leave(self, seat: int, slot: int, *, was_asked: bool) -> None:
+    def _leave(self, seat: int, *, is_served: bool) -> None:
         if not self.world.is_steered:
             return
-        lives, coming = self.oracle.lives.values(), self.coming.values()
-        beside = [one for one in lives if one.slot == slot and not one.is_asked]
-        is_free = not any(at == slot for _, at, _ in coming) and slot not in self.kept
-        if all(one.is_dying for one in beside):
-            # They have their slot still, unless they were to be replaced: that is not in the log.
-            is_free &= not beside or self.oracle.pool.slots[slot].seat == seat
-        else:
-            is_free = False
-        if is_free and not was_asked and self._is_wanted(slot):
-            self.kept[slot] = seat
-        else:
+        if self.kill_by is not None or is_served:
             self.left.add(seat)
+        else:
+            self.kept.append(seat)
 
-    def _is_wanted(self, slot: int) -> bool:
+    def _vacancies(self) -> int:
         pool = self.oracle.pool
-        is_open = slot < pool.count and not pool.slots[slot].is_complete
-        return is_open and pool.phase == SERVING
+        slots = pool.slots[: pool.count]
+        return sum(slot.holder is None and not slot.is_complete for slot in slots)
 
-    def _drop_unwanted(self) -> None:
-        for slot in list(self.kept):
-            if not self._is_wanted(slot):
-                self.left.add(self.kept.pop(slot))
+    def see_open(self, order: actions.OpenSeat) -> None:
+        """See a seat opened for newcomers before its worker is there."""
+        self._check_is_steered(order)
+        if order.seat < self.given or self.kept or self.waited:
+            self._break(ONE_AT_A_TIME, f"{order} after {self.given} seats")
+        self.given = max(self.given, order.seat + 1)
+        self.kept.append(order.seat)
+
+    def see_giving_up(self) -> None:
+        """See a recycle given up: those who wait are told."""
+        self.left |= self.waited
+        self.waited.clear()
+        self.is_hopeless = True
+
+    def see_success(self) -> None:
+        """See a new worker stay, or somebody ask for another try."""
+        self.is_hopeless = False
 
     def see_steer(self, order: actions.Steer) -> None:
         """See where new connections go from here on."""
@@ -153,16 +180,21 @@ class Seats:
         life.is_watched = True
 
     def see_close(self, order: actions.CloseSeat) -> None:
-        """See a seat closed that nobody has."""
+        """See a seat closed that nobody has, whoever waits there only where nobody is to come."""
         self._check_is_steered(order)
-        self._drop_unwanted()
-        if (
-            order.seat not in self.left
-            or order.seat in self._taken()
-            or order.seat in self.rotation
-        ):
+        if order.seat in self._taken() or order.seat in self.rotation:
+            self._break(CLOSED_UNUSED, f"{order} is taken")
+        if order.by is not None:
+            if order.seat not in self.left:
+                self._break(HANDED_ON, f"{order}, kept {self.kept}, waited {self.waited}")
+            self.left.discard(order.seat)
+        elif order.seat in self.kept:
+            self.offered.add(order.seat)
+            if self.world.waits_on(order.seat) is None:
+                self.offered.discard(order.seat)
+        else:
             self._break(CLOSED_UNUSED, f"{order}, kept {self.kept}")
-        self.left.discard(order.seat)
+        self.kept = [kept for kept in self.kept if kept != order.seat]
 
     def see_door(self, order: actions.ShutDoor) -> None:
         """See that nobody new is let in."""
@@ -215,6 +247,9 @@ class Seats:
     def see_shutdown(self, kill_by: float) -> None:
         """See a shutdown begin: who quiesces already has less time from here on."""
         self.kill_by = kill_by
+        self.left |= {*self.kept, *self.waited}
+        self.kept.clear()
+        self.waited.clear()
         for life in filter(is_quiescing, self.oracle.lives.values()):
             life.stop_by = min(life.stop_by or kill_by, kill_by)
             life.at_latest = min(life.at_latest, (self.world.now + life.stop_by) / 2)
@@ -224,20 +259,42 @@ class Seats:
     def check_after(self, event: Event) -> None:
         """Check what holds between two steps."""
         pool = self.oracle.pool
-        if not self.world.is_steered and pool.left_seats:
-            self._break(UNSTEERED, f"kept {pool.left_seats}")
-        if not self.world.is_steered or pool.phase == DONE:
-            return
-        self._drop_unwanted()
+        seats = pool.seats.left + pool.seats.kept + pool.seats.waited
+        if not self.world.is_steered and (seats or pool.seats.is_relief_off):
+            self._break(UNSTEERED, f"kept {seats}")
+        if not self.world.is_steered or pool.phase == DONE or self.coming:
+            return  # the answers come before anything else
         if self.left and not self.is_closed:
             self._break(CLOSED_UNUSED, f"{self.left} stay open")
-        lives = self.oracle.lives.values()
-        serving = {life.seat for life in lives if is_serving(life)}
-        if self.rotation != serving:
-            self._break(IN_ROTATION, f"steered to {set(self.rotation)}, {serving} serve")
+        if len(self.kept) > self._vacancies() and not self.is_closed:
+            self._break(CLOSED_UNUSED, f"{self.kept} for {self._vacancies()} vacant slots")
+        self._check_rotation()
+        self._check_relief()
         self._check_quiescing(event)
         if pool.phase == STOPPING:
             self._check_stopping()
+
+    def _check_rotation(self) -> None:
+        lives = self.oracle.lives.values()
+        serving = {life.seat for life in lives if is_serving(life)}
+        if serving:
+            if self.rotation != serving:
+                self._break(IN_ROTATION, f"steered to {set(self.rotation)}, {serving} serve")
+        elif self.oracle.pool.phase == SERVING:
+            staying = {life.seat for life in lives if not life.is_asked}
+            if not self.rotation <= staying | set(self.kept) | self.waited:
+                self._break(WHERE_SOMEBODY_READS, f"steered to {set(self.rotation)}")
+        elif self.rotation & {life.seat for life in lives if life.is_asked}:
+            self._break(IN_ROTATION, f"steered to {set(self.rotation)}, nobody serves")
+
+    def _check_relief(self) -> None:
+        pool = self.oracle.pool
+        if not self.waited or pool.phase != SERVING or pool.is_reading or self._vacancies():
+            return
+        slots = [slot for slot in pool.slots[: pool.count] if slot.holder is not None]
+        alone = [slot.holder for slot in slots if slot.successor is None]
+        if alone and not any(holder.is_stale for holder in alone):
+            self._break(RELIEVED, f"{self.waited} wait, nobody is to come")
 
     def _check_quiescing(self, event: Event) -> None:
         for life in filter(is_quiescing, self.oracle.lives.values()):

@@ -93,6 +93,9 @@ class World:
         self.queue_empty_after: float | None = 0.0
         self.is_steered = False
         self.seats: set[int] = set()  # that are open
+        self.waits_on: Callable[[int], float | None] = lambda _seat: (
+            None
+        )  # left by a crash: how soon
         self.steered_to: frozenset[int] = frozenset()
         self.is_door_shut = self.is_closed = False
         self.orphans = 0
@@ -108,6 +111,7 @@ class World:
             actions.Log: self._log,
             actions.ReadConfig: lambda _order: self.next_config(),
             actions.WatchQueue: self._watch_queue,
+            actions.OpenSeat: self._open_seat,
             actions.Steer: self._steer,
             actions.WatchSeat: self._watch_seat,
             actions.CloseSeat: self._close_seat,
@@ -264,8 +268,22 @@ class World:
         if after is not None:
             self.at(self.now + after, self._empty_seat, process)
 
+    def _open_seat(self, order: actions.OpenSeat) -> None:
+        assert order.seat not in self.seats, f"{order} of open seats {self.seats}"
+        self.seats.add(order.seat)
+
     def _close_seat(self, order: actions.CloseSeat) -> None:
-        self.seats.remove(order.seat)
+        assert order.seat in self.seats, f"{order} of open seats {self.seats}"
+        assert order.seat not in self.steered_to, f"{order} with newcomers on the way"
+        after = self.waits_on(order.seat) if order.by is None else None
+        if after is None:
+            self.seats.remove(order.seat)
+        else:
+            self.at(self.now + after, self._show_who_waits, order.seat)
+
+    def _show_who_waits(self, seat: int) -> None:
+        if not self.is_closed:
+            self.feed(events.SeatWaits(seat))
 
     def _shut_door(self, _order: actions.ShutDoor) -> None:
         assert self.is_steered, "there is no door"

@@ -20,8 +20,8 @@ class Action(Record):
 class Spawn(Action):
     """Start a worker. Answer: `Spawned` or `SpawnFailed`, with the same number.
 
-    `seat` names its sockets in steered mode: those of a crashed worker, with who waits there, or a
-    number never used before. Shared sockets have no seats.
+    `seat` names its sockets in steered mode: those that a crashed worker left, with who waits
+    there, or a number never used before. Shared sockets have no seats.
     """
 
     number: int
@@ -69,8 +69,14 @@ class WatchQueue(Action):
     """Watch the shared sockets until no connection waits. Answer, once: `QueueEmptied`."""
 
 
+class OpenSeat(Action):
+    """Open a seat that the next worker gets: newcomers wait there for it."""
+
+    seat: int
+
+
 class Steer(Action):
-    """Let new connections go to these seats, and to no other. None: whoever gets a seat next."""
+    """Let new connections go to these seats, and to no other. None: nobody is left to steer to."""
 
     seats: frozenset[int]
 
@@ -83,13 +89,14 @@ class WatchSeat(Action):
 
 
 class CloseSeat(Action):
-    """Close a seat that no worker will have again, once nobody waits there, at `by` anyway.
+    """Close a seat that no worker has once nobody waits there, at `by` anyway.
 
+    Without `by`: if somebody waits it stays open, and the answer is `SeatWaits`, at once or later.
     Where `Spawn` failed it may never have been opened. `CloseSockets` closes it too.
     """
 
     seat: int
-    by: float
+    by: float | None
 
 
 class ShutDoor(Action):

@@ -68,13 +68,14 @@ def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     if worker.state == READY:
         pool.has_run = True
     elif worker.state == SETTLED:
+        pool.seats.is_relief_off = False
         slot = pool.slots[worker.slot]
         if slot.successor is worker:
             pool.settled[slot.index] = slot
     elif worker.state == PROVEN:
         pool.failures_in_row = 0
     elif worker.state == QUIESCING:
-        pool.unwatched.append(worker)
+        pool.seats.unwatched.append(worker)
     elif worker.state == KILLING and pool.phase != ending.SERVING:
         pool.end.was_forced |= worker.asked_in not in {None, STARTING}
     elif worker.state == GONE:
@@ -92,9 +93,10 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     was_in_slot = worker is slot.holder or worker is slot.successor
     was_successor = worker is slot.successor
     pool.leave_slot(worker)
-    # Whoever waits on a quiescing worker is no better off when it dies before its stop signal.
-    is_crash = pool.phase == ending.SERVING and (worker.asked_in is None or before == QUIESCING)
-    steering.leave_seat(pool, worker, slot, is_crash=is_crash)
+    # Whoever waits on a quiescing worker is no better off when it dies before its stop signal, and
+    # one that was asked to stop while it started has served nobody who waits.
+    is_unserved = worker.asked_in in {None, STARTING} or before == QUIESCING
+    steering.leave_seat(pool, worker, is_handed_on=is_unserved and pool.phase == ending.SERVING)
     if isinstance(event, SpawnFailed):
         return _retry_spawn(pool, worker, slot, event, now)
     ended: Exited = event  # type: ignore[assignment]  # the table has no other way to GONE
@@ -163,7 +165,6 @@ def _complete(pool: Pool, slot: Slot, status: int) -> str:
         return "its replacement is there already"
     pool.complete += not slot.is_complete
     slot.is_complete = True
-    steering.leave_seat_of(pool, slot)
     return "srvinit exits" if pool.complete >= pool.count else "restart.policy starts no other"
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from _heapq import heappop, heappush
 
-from srvinit.lifecycle import ending
+from srvinit.lifecycle import ending, steering
 from srvinit.lifecycle.actions import Log, ReadConfig, ReleaseSockets, TellManager
 from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES, SPAWNING
 
@@ -103,6 +103,7 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
     pool.stale_live = 0
     pool.stale.clear()
     pool.recycle = None
+    steering.let_go_of_waited_seats(pool)
     by = now + pool.options.recycle_timeout
     for slot in pool.slots:
         if slot.successor is not None and may_retire(pool, slot.successor):
@@ -221,6 +222,26 @@ def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
     return None
 
 
+def serve_waited_seats(pool: Pool, now: float) -> list[Action] | None:
+    """Replace one worker where somebody waits on a seat that none has: its successor gets that.
+
+    Only where nobody is to be started anyway: whoever is started next gets the seat.
+    """
+    if not pool.seats.waited or pool.is_reading or steering.vacancies(pool):
+        return None
+    alone = [slot.holder for slot in pool.slots[: pool.count] if slot.successor is None]
+    holders = [holder for holder in alone if holder is not None]
+    if not holders or any(holder.is_stale for holder in holders):
+        return None
+    oldest = min(holders, key=lambda holder: holder.number)
+    if pool.recycle is None:
+        return begin_recycle(pool, "connections wait, and no worker has them", now, only=[oldest])
+    oldest.is_stale = True
+    pool.stale_live += 1
+    heappush(pool.stale, oldest.slot)
+    return []
+
+
 RULES = (
     end_when_complete,
     tell_manager_once,
@@ -232,6 +253,7 @@ RULES = (
     retire_ahead,
     end_recycle,
     begin_next_recycle,
+    serve_waited_seats,
 )
 
 
@@ -276,6 +298,7 @@ def begin_recycle(
     pool.recycle = Recycle(pool.generation, now)
     if only is None:
         pool.failures_in_row = 0
+        pool.seats.is_relief_off = False
         for slot in pool.slots[: pool.count]:
             slot.refill_at = now  # whatever failed, this is a fresh start
             if slot.holder is None:

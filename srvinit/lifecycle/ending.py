@@ -87,6 +87,11 @@ class End:
             return self.done_by if self.sweep_by is None else self.sweep_by
         return None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether srvinit is on its way out."""
+        return bool(self.reason)
+
     def _stuck_by(self) -> float:
         """Say until when the kernel may take to end what got SIGKILL, before the sweep begins."""
         return self.kill_by + (self.done_by - self.kill_by) / 2
@@ -169,8 +174,7 @@ def _begin(
     if pool.recycle is not None:
         orders.append(Log("recycle.abandoned", {"generation": pool.recycle.generation}))
         pool.recycle = None
-    for slot in pool.slots:
-        steering.leave_seat_of(pool, slot)
+    steering.let_go_of_all_seats(pool)
     for worker in list(pool.workers.values()):
         if worker.state == STARTING:
             orders += pool.retire(worker, end.kill_by, SHUTTING_DOWN, now)

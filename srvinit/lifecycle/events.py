@@ -83,6 +83,12 @@ class SeatEmptied(Event):
     pid: int
 
 
+class SeatWaits(Event):
+    """Answer to `CloseSeat`: somebody waits there, so the seat is not closed."""
+
+    seat: int
+
+
 class Pinged(Event):
     """The worker sent WATCHDOG=1."""
 

@@ -50,7 +50,7 @@ TIMERS_KEPT = 64
 class Slot:
     """A worker's place, 0 to count - 1. It outlives the worker."""
 
-    __slots__ = ("holder", "index", "is_complete", "refill_at", "seat", "successor", "why")
+    __slots__ = ("holder", "index", "is_complete", "refill_at", "successor", "why")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -58,7 +58,6 @@ class Slot:
         self.successor: Worker | None = None  # the replacement under way; never without a holder
         self.refill_at = 0.0  # no new worker here before
         self.is_complete = False  # restart.policy wants no other worker here
-        self.seat: int | None = None  # what a crashed worker left, with who waits in its queue
         self.why = "start"  # what the next worker here is started for
 
 
@@ -72,12 +71,8 @@ class Pool:
         self.generation = 1
         self.inherits_sockets = False
         self.is_steered = False
-        self.seats = 0  # seats ever given: the next one's number
-        self.rotation: set[int] = set()  # seats of the workers that serve and are to go on
-        self.steered_to: frozenset[int] = frozenset()  # what the last Steer said
+        self.seats = steering.Seats()
         self.quiescing = 0  # QUIESCING workers
-        self.unwatched: list[Worker] = []  # QUIESCING since just now: their seats are watched next
-        self.left_seats: list[int] = []  # of workers that are gone; nobody will have them again
         self.slots: list[Slot] = []
         self.workers: dict[int, Worker] = {}  # every unreaped one, by pid
         self.spawning: dict[int, Worker] = {}  # asked for, by number
@@ -177,9 +172,9 @@ class Pool:
         self.serving += (after in SERVING_STATES) - (before in SERVING_STATES)
         self.quiescing += (after == QUIESCING) - (before == QUIESCING)
         if after in SERVING_STATES:
-            self.rotation.add(worker.seat)
+            self.seats.rotation.add(worker.seat)
         else:
-            self.rotation.discard(worker.seat)
+            self.seats.rotation.discard(worker.seat)
         if worker.deadline != deadline:
             self._set_timer(worker, worker.deadline, "state")
         if hang_by is None:  # else its timer runs, and is set on when it surfaces
@@ -267,7 +262,7 @@ class Pool:
 
     def spawn(self, slot: Slot, why: str, now: float) -> list[Action]:
         """Start a worker in this slot: its holder, or the successor of its holder."""
-        seat = steering.seat_for(self, slot)
+        seat = steering.seat_for(self)
         place = (slot.index, seat)
         worker = Worker(self.started, place, self.generation, self.options, why, now)
         self.started += 1
@@ -327,7 +322,6 @@ class Pool:
         for slot in self.slots[count:]:
             if slot.holder is not None:
                 self.surplus[slot.index] = slot
-            steering.leave_seat_of(self, slot)
         here = self.slots[:count]
         for slot in here[wanted_before:]:
             self.surplus.pop(slot.index, None)

@@ -8,7 +8,7 @@ the meaning that settings give to a signal. What happens to one worker is in `wo
 from __future__ import annotations
 
 from srvinit.errors import LifecycleError
-from srvinit.lifecycle import convergence, ending
+from srvinit.lifecycle import convergence, ending, steering
 from srvinit.lifecycle.actions import Log, ReadConfig, Signal, StopSelf
 from srvinit.lifecycle.ending import DONE, DRAINING, PHASES, SERVING, STOPPING, SWEEPING
 from srvinit.lifecycle.events import (
@@ -18,6 +18,7 @@ from srvinit.lifecycle.events import (
     ConfigRejected,
     OrphansGone,
     QueueEmptied,
+    SeatWaits,
     SignalArrived,
 )
 from srvinit.lifecycle.worker import KILLING
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
     Key = type[Event] | str
 
 EVENTS: frozenset[type[Event]] = frozenset(
-    (Announced, Begin, ConfigRead, ConfigRejected, OrphansGone, QueueEmptied, SignalArrived)
+    (
+        Announced,
+        Begin,
+        ConfigRead,
+        ConfigRejected,
+        OrphansGone,
+        QueueEmptied,
+        SeatWaits,
+        SignalArrived,
+    )
 )
 
 
@@ -189,6 +199,7 @@ REACTIONS: dict[tuple[str, Key], Deed] = {
     (SERVING, Begin): begin,
     (SERVING, ConfigRead): reconfigure,
     (SERVING, ConfigRejected): keep_config,
+    (SERVING, SeatWaits): steering.keep_waited_seat,
     (SERVING, "shutdown"): ending.shut_down,
     (SERVING, "interrupt"): ending.interrupt,
     (SERVING, "recycle"): recycle,
@@ -218,6 +229,7 @@ IGNORED: dict[tuple[str, Key], str] = {
     **{(phase, "scale-up"): "nothing is spawned in a shutdown" for phase in _LATER},
     **{(phase, "scale-down"): "all workers are stopped anyway" for phase in _LATER},
     **{(phase, Begin): "it was asked to stop before it began" for phase in _LATER},
+    **{(phase, SeatWaits): "no worker comes any more" for phase in _LATER},
     (SWEEPING, QueueEmptied): "the workers are gone already",
 }
 

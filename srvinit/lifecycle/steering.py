@@ -2,18 +2,48 @@
 
 A seat is a set of sockets that one worker has at a time. It is a number here. A worker's seat is in
 the rotation while the worker serves and is not on its way out, so nobody is cut off when it stops.
-What a crashed worker leaves in its queue waits for the next worker of its slot.
+
+A seat whose worker ended without having served it to the end goes to the next worker that is
+started, with who waits there. A worker that runs already cannot be given another seat: its
+descriptors are fixed. So where nobody is to be started, and somebody does wait, one worker is
+replaced for their sake (`convergence.serve_waited_seats`).
 """
 
 from __future__ import annotations
 
-from srvinit.lifecycle.actions import CloseSeat, Steer, WatchSeat
+from srvinit.lifecycle.actions import CloseSeat, OpenSeat, Steer, WatchSeat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvinit.lifecycle.actions import Action
-    from srvinit.lifecycle.pool import Pool, Slot
+    from srvinit.lifecycle.events import SeatWaits
+    from srvinit.lifecycle.pool import Pool
     from srvinit.lifecycle.worker import Worker
+
+
+class Seats:
+    """Which seats there are, beside those that workers have. All are numbers."""
+
+    __slots__ = (
+        "given",  # seats ever given: the next one's number
+        "is_relief_off",  # a recycle was given up: no worker is replaced for who waits
+        "kept",  # left by crashed workers, for those who fill vacant slots
+        "left",  # by workers that are gone; nobody will have them again
+        "rotation",  # those of the workers that serve and are to go on
+        "steered_to",  # what the last Steer said
+        "unwatched",  # workers that are QUIESCING since just now: their seats are watched next
+        "waited",  # that no worker has, and somebody waits on
+    )
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.rotation: set[int] = set()
+        self.steered_to: frozenset[int] = frozenset()
+        self.unwatched: list[Worker] = []
+        self.kept: list[int] = []
+        self.waited: list[int] = []
+        self.left: list[int] = []
+        self.is_relief_off = False
 
 
 def step(pool: Pool, now: float) -> list[Action] | None:
@@ -21,45 +51,86 @@ def step(pool: Pool, now: float) -> list[Action] | None:
     if not pool.is_steered or pool.end.is_closed:
         return None
     orders: list[Action] = []
-    if pool.rotation != pool.steered_to:
-        pool.steered_to = frozenset(pool.rotation)
-        orders.append(Steer(pool.steered_to))
-    if pool.unwatched:
+    room = vacancies(pool)
+    surplus = pool.seats.kept[room:]
+    del pool.seats.kept[room:]
+    wanted = frozenset(pool.seats.rotation)
+    if not wanted and (pool.seats.steered_to or surplus or pool.seats.left):
+        wanted = _waiting_room(pool, orders)
+    if wanted != pool.seats.steered_to:
+        pool.seats.steered_to = wanted
+        orders.append(Steer(wanted))
+    if pool.seats.unwatched:
         # After Steer: until then somebody may have come, and an empty queue would prove nothing.
-        orders += [WatchSeat(worker.pid, worker.seat) for worker in pool.unwatched]
-        pool.unwatched.clear()
-    if pool.left_seats:
-        by = now + pool.options.recycle_timeout
-        orders += [CloseSeat(seat, by) for seat in pool.left_seats]
-        pool.left_seats.clear()
+        orders += [WatchSeat(worker.pid, worker.seat) for worker in pool.seats.unwatched]
+        pool.seats.unwatched.clear()
+    orders += [CloseSeat(seat, None) for seat in surplus]
+    by = now + pool.options.recycle_timeout
+    orders += [CloseSeat(seat, by) for seat in pool.seats.left]
+    pool.seats.left.clear()
     return orders or None
 
 
-def seat_for(pool: Pool, slot: Slot) -> int:
-    """Give the slot's next worker a seat: the one that a crashed worker left, or a new one."""
-    if slot.seat is not None:
-        seat, slot.seat = slot.seat, None
-        return seat
-    pool.seats += 1
-    return pool.seats - 1
+def _waiting_room(pool: Pool, orders: list[Action]) -> frozenset[int]:
+    """Say where newcomers wait while nobody serves: where somebody will read, and soonest.
 
-
-def leave_seat(pool: Pool, worker: Worker, slot: Slot, *, is_crash: bool) -> None:
-    """Keep a crashed worker's seat for its slot's next worker; let go of any other.
-
-    Where the replacement is there already it has a seat of its own: who waits on the old one is
-    lost, as they would be without a replacement.
+    Not with a worker that is on its way out: they would keep its queue from emptying, and be lost
+    with it. If there is no other seat the next worker's is opened now.
     """
-    is_vacant = slot.holder is None and slot.seat is None
-    is_wanted = slot.index < pool.count and not slot.is_complete
-    if is_crash and is_vacant and is_wanted:
-        slot.seat = worker.seat
-    elif pool.is_steered:  # shared sockets have no seats to close
-        pool.left_seats.append(worker.seat)
+    staying = frozenset(worker.seat for worker in pool.everyone() if worker.asked_in is None)
+    if staying:
+        return staying
+    if not (pool.seats.kept or pool.seats.waited or pool.end.has_begun) and vacancies(pool) > 0:
+        pool.seats.kept.append(_new_seat(pool))
+        orders.append(OpenSeat(pool.seats.kept[0]))
+    return frozenset(pool.seats.kept or pool.seats.waited)
 
 
-def leave_seat_of(pool: Pool, slot: Slot) -> None:
-    """Let go of what was kept for a slot that gets no other worker."""
-    if slot.seat is not None and pool.is_steered:
-        pool.left_seats.append(slot.seat)
-    slot.seat = None
+def vacancies(pool: Pool) -> int:
+    """Count the workers that are to come where nobody is now: that many seats can be kept."""
+    return pool.count - pool.held - pool.complete
+
+
+def seat_for(pool: Pool) -> int:
+    """Give the next worker a seat: one with people in its queue if there is any, or a new one."""
+    for seats in (pool.seats.waited, pool.seats.kept):
+        if seats:
+            return seats.pop(0)
+    return _new_seat(pool)
+
+
+def _new_seat(pool: Pool) -> int:
+    pool.seats.given += 1
+    return pool.seats.given - 1
+
+
+def leave_seat(pool: Pool, worker: Worker, *, is_handed_on: bool) -> None:
+    """Keep the seat of a worker that is gone for the next one, or let go of it."""
+    if not pool.is_steered:
+        return  # shared sockets have no seats
+    (pool.seats.kept if is_handed_on else pool.seats.left).append(worker.seat)
+
+
+def keep_waited_seat(pool: Pool, event: SeatWaits, now: float) -> list[Action]:
+    """Keep a seat that cannot be closed for the next worker; the rules see to it that one comes.
+
+    But not under plain init, where nobody comes, nor after a recycle that was given up: then who
+    waits is told, by a reset, when recycle.timeout has passed.
+    """
+    is_hopeless = pool.seats.is_relief_off or pool.options.restart_policy == "never"
+    (pool.seats.left if is_hopeless else pool.seats.waited).append(event.seat)
+    return []
+
+
+def let_go_of_waited_seats(pool: Pool) -> None:
+    """Give up on who waits without a worker: those that were to serve them do not start."""
+    pool.seats.left += pool.seats.waited
+    pool.seats.waited.clear()
+    pool.seats.is_relief_off = pool.is_steered
+
+
+def let_go_of_all_seats(pool: Pool) -> None:
+    """Let go of what was kept: no worker comes any more."""
+    let_go_of_waited_seats(pool)
+    pool.seats.left += pool.seats.kept
+    pool.seats.kept.clear()

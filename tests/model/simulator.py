@@ -128,6 +128,7 @@ class Run:
         world.is_steered = is_steered
         world.next_config = self._next_config
         world.exit_seen_after = r.choice((0.0, 0.0, 0.003))
+        world.waits_on = self._waits_on
         world.queue_empty_after = r.choice((0.0, 0.5, None, None))
         world.orphans_end_after = {
             "TERM": r.choice((0.0, 0.01, 2.0, None, None)),
@@ -140,6 +141,10 @@ class Run:
         behaviour = KINDS[r.choice(self.mood)](r)
         behaviour.seat_empties_after = r.choice((0.0, 0.0, 0.02, r.uniform(0, 4), None))
         return behaviour
+
+    def _waits_on(self, seat: int) -> float | None:
+        """Say when somebody is seen to wait on a seat that a crash has left."""
+        return (None, 0.0, None, 0.4, 7.0)[seat * 7 % 5] if self.mood is not HEALTHY else None
 
     def _next_config(self) -> Event:
         r = self.random
@@ -233,6 +238,7 @@ class Run:
             "held": all(slot.holder is not None and slot.successor is None for slot in slots),
             "no recycle": pool.recycle is None and not pool.is_recycle_queued,
             "one generation": not any(w.is_stale for w in pool.everyone()),
+            "nobody waits": not pool.seats.waited,
             "no surplus": not pool.surplus and not pool.settled,
             "told": "READY=1" in self.world.told,
         }

@@ -90,6 +90,7 @@ class Promises(RuleBasedStateMachine):
         self.world.keeps_history = False
         self.world.is_steered = is_steered
         self.world.next_config = self._next_config
+        self.world.waits_on = lambda seat: (0.0, None, 0.4)[seat % 3]
         self.recording = Recording(self.world.pool)
         self.oracle = oracle.Oracle(self.world)
         self.world.begin()
@@ -244,13 +245,18 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def a_seat_is_held_by_one_live_worker_at_a_time(self) -> None:
-        """And never used again, but by the next worker of a crashed one's slot."""
+        """And never used again, but after a crash."""
         self._holds(seats.ONE_AT_A_TIME)
 
     @invariant()
-    def a_crashed_workers_seat_goes_to_its_slots_next_worker(self) -> None:
-        """And the rotation avoids it until that is ready."""
-        self._holds(seats.HANDED_ON)
+    def with_nobody_ready_newcomers_wait_where_somebody_will_read(self) -> None:
+        """Never with those who are on their way out."""
+        self._holds(seats.WHERE_SOMEBODY_READS)
+
+    @invariant()
+    def a_crashed_workers_seat_goes_to_the_next_worker_that_is_started(self) -> None:
+        """And the rotation avoids it until that is ready; if nobody would come, somebody does."""
+        self._holds(seats.HANDED_ON, seats.RELIEVED)
 
     @invariant()
     def a_seat_is_closed_once_no_living_or_coming_worker_has_it(self) -> None:

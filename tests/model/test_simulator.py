@@ -57,6 +57,7 @@ def tour() -> None:
         assert world.pool.phase == phase
         world.feed(events.Announced(100, "still here"))
         world.feed(events.Begin())
+        world.feed(events.SeatWaits(0))
         for name in ("TERM", "HUP", "TTIN", "TTOU", "USR1", "QUIT", "CONT", "WINCH", "TSTP"):
             world.signal(name, worker_has_terminal=name in {"WINCH", "TSTP"})
         world.run(seconds)

@@ -51,7 +51,9 @@ def rounds(few: int, full: int) -> int:
 def start_web(start: Start, *options: str, command: list[str] = WEB, **how: Any) -> Srvinit:
     """Start a pool of servers, of web.py if nothing else is said, and wait until all are ready."""
     how.setdefault("pid1", True)
-    pool = start(BIND, *LISTEN, QUICK, *options, "--", *command, **how)
+    own = QUICK.partition("=")[0]
+    quick = () if any(option.startswith(own) for option in options) else (QUICK,)
+    pool = start(BIND, *LISTEN, *quick, *options, "--", *command, **how)
     pool.wait_event("srvinit.ready", within=30)
     return pool
 

@@ -6,113 +6,38 @@ accepted and not answered (workers/bare.py). In shared mode the same load loses 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import signal
 import socket
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import proc
 import pytest
 from load import Load
-from scenes import (
-    BIND,
-    LISTEN,
-    QUICK,
-    SLACK_S,
-    at,
-    port_of,
-    python,
-    rounds,
-    start_web,
-    stop,
+from scenes import BIND, LISTEN, QUICK, SLACK_S, at, port_of, python, rounds, stop
+from steered import (
+    CLIENTS,
+    HELLO,
+    RATE,
+    answers,
+    finish,
+    freeze,
+    half_open,
+    hello,
+    lost,
+    serving,
+    start,
 )
 
-from srvinit.kernel import bpf
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from harness import Srvinit
     from scenes import Start
 
-STEERED = "--bind-mode=steered"
-RATE = 400
-CLIENTS = 8
 QUIESCE_S = 0.3  # worker.quiesce, if nothing else is said
 QUIESCE_LIMIT_S = 3.0
-HELLO = b"GET / HTTP/1.0\r\n\r\n"
 HOWS = pytest.mark.parametrize("pid1", [True, False], ids=["as PID 1", "as any process"])
-
-
-def start(
-    srvinit: Start, *options: str, takes_s: float = 0, pid1: bool = True, **how: Any
-) -> Srvinit:
-    """Start a pool of bare servers, each with a socket of its own."""
-    command = python("bare.py", f"{takes_s:g}")
-    return start_web(srvinit, STEERED, *options, command=command, pid1=pid1, **how)
-
-
-def finish(pool: Srvinit) -> None:
-    """Stop it: well, and without a word about the kernel being other than thought."""
-    assert stop(pool) == 0
-    wrong = ("socket.unsteered", "socket.order_lost", "kernel.refused", "worker.killed")
-    assert [event for name in wrong for event in pool.found(name)] == []
-
-
-def lost(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the losses, one by one; each line of the log can be held against them."""
-    assert figures["new"]["ok"] > RATE / 10
-    assert figures["new"]["lost"] == len(figures["losses"])
-    return list(figures["losses"])
-
-
-def serving(pool: Srvinit) -> list[dict[str, Any]]:
-    """Return the worker.ready of all that have not ended."""
-    ended = {event["pid"] for event in pool.found("worker.exited")}
-    return [event for event in pool.found("worker.ready") if event["pid"] not in ended]
-
-
-def hello(port: int, times: int) -> list[socket.socket]:
-    """Make so many connections and send a request on each."""
-    made = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(times)]
-    for connection in made:
-        connection.sendall(HELLO)
-    return made
-
-
-def answers(connections: list[socket.socket]) -> Counter[int]:
-    """Return how many each worker answers; an unanswered one is an error."""
-    counted: Counter[int] = Counter()
-    with contextlib.ExitStack() as closing:
-        for connection in connections:
-            closing.enter_context(connection)
-        for connection in connections:
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023
-            counted[int(answer.rpartition(b"\r\n\r\n")[2])] += 1
-    return counted
-
-
-@contextlib.contextmanager
-def half_open(port: int) -> Iterator[socket.socket]:
-    """Send a SYN and be deaf to its answer: a client that is gone."""
-    with socket.socket() as client:
-        bpf.attach_to_socket(client, bpf.instruction(bpf.RETURN, 0), "a client")
-        client.settimeout(0)
-        client.connect_ex(("127.0.0.1", port))
-        yield client
-
-
-def freeze(pool: Srvinit, pid: int) -> int:
-    """Stop a worker that is waiting for a connection; return its pid seen from outside."""
-    outside = pool.outside(pid)
-    os.kill(outside, signal.SIGSTOP)
-    proc.wait_until(lambda: proc.state(outside) == "T", 5, "the worker to stand still")
-    return outside
 
 
 # --- who gets a connection ---------------------------------------------------------------------
@@ -187,22 +112,6 @@ def test_scaling_up_and_down_loses_no_new_connection(srvinit: Start) -> None:
     finish(pool)
 
 
-def test_a_crash_loses_no_more_than_the_worker_had_accepted(srvinit: Start) -> None:
-    """That is one request here: the server takes one at a time."""
-    pool = start(srvinit, "-w2", "--restart-delay=100ms", "--restart-limit=0")
-    crashes = rounds(4, 10)
-    with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
-        load.wait_requests(50)
-        for turn in range(1, crashes + 1):
-            os.kill(pool.outside(random.choice(serving(pool))["pid"]), signal.SIGKILL)  # noqa: S311
-            pool.wait_event("worker.ready", within=20, nth=2 + turn)
-            load.wait_requests(50)
-        losses = lost(load.stop())
-    assert len(losses) <= crashes
-    assert {loss["how"] for loss in losses} <= {"reset", "no_answer"}
-    finish(pool)
-
-
 @HOWS
 def test_a_shutdown_under_load_cuts_nobody(srvinit: Start, pid1: bool) -> None:  # noqa: FBT001
     """Whoever comes too late is refused, and may try elsewhere."""
@@ -227,28 +136,6 @@ def test_a_shutdown_answers_all_who_wait_in_any_queue(srvinit: Start) -> None:
     counted = answers(waiting)
     assert (counted.total(), len(counted)) == (60, 3)
     assert pool.exit_status() == 0
-
-
-def test_who_waits_for_a_worker_that_dies_is_served_by_its_replacement(srvinit: Start) -> None:
-    pool = start(srvinit, "-w2", "--restart-delay=200ms")
-    victim, survivor = (event["pid"] for event in serving(pool))
-    frozen = freeze(pool, victim)
-    waiting = hello(port_of(pool), 40)
-    os.kill(frozen, signal.SIGKILL)
-    replacement = pool.wait_event("worker.ready", nth=3)["pid"]
-    counted = answers(waiting)
-    assert counted.keys() == {survivor, replacement}
-    assert counted.total() == 40
-    finish(pool)
-
-
-def test_nobody_is_steered_to_a_worker_that_is_dead(srvinit: Start) -> None:
-    pool = start(srvinit, "-w2", "--restart-delay=60s")
-    victim, survivor = (event["pid"] for event in serving(pool))
-    os.kill(pool.outside(victim), signal.SIGKILL)
-    pool.wait_event("worker.exited", pid=victim)
-    assert answers(hello(port_of(pool), 40)) == {survivor: 40}
-    finish(pool)
 
 
 # --- quiescing -----------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_shared_sockets_know_no_seats() -> None:
     kinds = (actions.Steer, actions.WatchSeat, actions.CloseSeat, actions.ShutDoor)
     assert not [order for _, order in world.orders if isinstance(order, kinds)]
     assert world.lines("worker.quiescing") == []
-    assert world.pool.left_seats == []
+    assert world.pool.seats.left == []
 
 
 # --- quiescing -----------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_seat_of_a_complete_slot_is_closed(status: int) -> None:
 
 
 def test_a_crash_while_quiescing_leaves_no_seat_to_a_slot_that_is_complete() -> None:
-    """Its successor had ended well before it; the seat was kept for nobody."""
+    """Its successor had ended well before it; there is no slot that needs the seat."""
     choose = in_turn(HALF_OPEN, QUICK, Behaviour(ends_after=2.0))
     world = settled(2, None, choose, **STEERED, restart_policy="on-failure")
     world.signal("HUP")
@@ -252,7 +252,7 @@ def test_a_crash_while_quiescing_leaves_no_seat_to_a_slot_that_is_complete() -> 
     world.run(0)
 
     assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [2, 0]
-    assert world.pool.slots[0].seat is None
+    assert world.pool.seats.kept == []
 
 
 def test_where_the_replacement_is_there_already_the_crashed_seat_is_closed() -> None:
@@ -315,6 +315,171 @@ def test_two_crashes_in_one_slot_leave_one_seat_to_the_next() -> None:
     assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [1]
 
 
+# --- who waits where no worker is ----------------------------------------------------------------
+
+
+def replacing(world: World) -> World:
+    """Begin a recycle, let a holder crash beside its successor, and somebody wait on its seat."""
+    world.waits_on = {0: 0.0}.get
+    world.signal("HUP")
+    world.run(0.5)
+    world.kill(100)
+    return world
+
+
+@pytest.mark.parametrize("ready_after", [0.01, 1.5])
+def test_who_waits_on_a_crashed_workers_seat_gets_a_worker_though_its_slot_has_one(
+    ready_after: float,
+) -> None:
+    """The successor cannot take the seat, whether it serves already or not: one more does."""
+    world = settled(1, None, in_turn(QUICK, then=Behaviour(ready_after=ready_after)), **STEERED)
+
+    replacing(world).run(60)
+
+    spawned = [(round(at, 2), order.seat) for at, order in orders_of(world, actions.Spawn)]
+    assert spawned == [(0.0, 0), (20.0, 1), (25.5, 0)]  # restart.delay after the crash
+    assert orders_of(world, actions.CloseSeat)[0][1] == actions.CloseSeat(0, None)
+    assert (seats_of(world), world.pool.recycle) == ({0: 0}, None)
+    assert len(world.lines("recycle.finished")) == 1
+
+
+def test_who_waits_after_the_recycle_gets_a_worker_too() -> None:
+    """The last of them crashes while it is quiescing: one worker is replaced, once more."""
+    world = settled(1, None, in_turn(HALF_OPEN), **STEERED)
+    world.waits_on = {0: 5.0}.get
+    world.signal("HUP")
+    world.run(1.5)
+    assert world.pool.quiescing == 1
+
+    world.kill(100)
+    world.run(60)
+
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 1, 0]
+    assert [line["workers"] for line in world.lines("recycle.started")] == [1, 1]
+    assert "connections wait" in world.lines("recycle.started")[1]["why"]
+    assert generations(world) == [3]
+
+
+def test_who_waits_gets_whoever_is_started_next_in_any_slot() -> None:
+    world = settled(3, **STEERED)
+
+    replacing(world).run(60)
+
+    seats = [order.seat for _, order in orders_of(world, actions.Spawn)]
+    assert seats == [0, 1, 2, 3, 4, 0]  # 4 came in the moment of the crash
+    assert len(world.lines("recycle.started")) == 1
+
+
+def test_a_successor_that_crashes_hands_on_who_waits_for_it() -> None:
+    crashing = Behaviour(ready_after=0.01, ends_after=0.5, ends_with=1 << 8)
+    world = settled(2, None, in_turn(QUICK, QUICK, crashing), **STEERED, restart_delay="1s")
+    world.waits_on = {2: 0.0}.get
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 1, 2, 3, 2]
+    assert generations(world) == [2, 2]
+
+
+def test_who_waits_is_told_when_no_worker_starts_any_more() -> None:
+    """A recycle that is given up is not begun again for their sake."""
+    failing = Behaviour(ready_after=None, ends_after=0.1, ends_with=1 << 8)
+    world = settled(2, None, in_turn(QUICK, QUICK, then=failing), **STEERED, recycle_retries=2)
+    world.waits_on = lambda _seat: 0.0
+
+    world.signal("HUP")
+    world.run(60)
+
+    closed = orders_of(world, actions.CloseSeat)
+    by = pytest.approx(world.times("recycle.failed")[0] + 15)
+    assert [order.by for _, order in closed] == [None, None, by, by]
+    assert len(world.lines("recycle.failed")) == 1
+    assert seats_of(world) == {0: 0, 1: 1}
+
+
+def test_plain_init_starts_nobody_for_who_waits() -> None:
+    brief = Behaviour(ends_after=25.0)
+    world = settled(2, None, in_turn(QUICK, brief), **STEERED, restart_policy="never")
+    world.waits_on = {1: 0.0}.get
+
+    world.run(30)
+
+    assert [order.by for _, order in orders_of(world, actions.CloseSeat)] == [None, 40.0]
+    assert world.spawned == 2
+
+
+def test_one_that_is_asked_to_stop_while_it_starts_hands_on_who_came_to_it() -> None:
+    """At the start newcomers wait for all who are to come."""
+    world = pool_of(2, None, in_turn(Behaviour(ready_after=1.0), UNREADY), **STEERED).begin()
+    world.waits_on = {1: 0.0}.get
+
+    world.signal("TTOU")
+    world.run(10)
+
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 1, 1]
+    assert seats_of(world) == {0: 1}
+
+
+# --- newcomers while nobody serves ---------------------------------------------------------------
+
+
+def test_without_surge_newcomers_wait_for_the_next_worker_not_on_the_old_one() -> None:
+    """They would keep its queue from emptying, and go with it."""
+    world = settled(1, BUSY, **STEERED, **NO_SURGE)
+    world.orders.clear()
+
+    world.signal("HUP")
+    world.run(60)
+
+    kinds = (actions.OpenSeat, actions.Steer, actions.WatchSeat, actions.Spawn, actions.CloseSeat)
+    orders = [order for _, order in world.orders if isinstance(order, kinds)]
+    assert orders[:3] == [
+        actions.OpenSeat(1),
+        actions.Steer(frozenset({1})),
+        actions.WatchSeat(100, 0),
+    ]
+    assert [type(order) for order in orders[3:]] == [actions.CloseSeat, actions.Spawn]
+    assert seats_of(world) == {0: 1}
+
+
+def test_newcomers_wait_for_the_successor_where_the_only_worker_crashes() -> None:
+    world = settled(1, None, in_turn(QUICK, then=Behaviour(ready_after=1.5)), **STEERED)
+    world.signal("HUP")
+    world.run(1.0)
+
+    world.kill(100)
+    world.run(0)
+
+    assert (world.steered_to, world.pool.ready) == ({1}, 0)
+    assert [order.seat for _, order in orders_of(world, actions.CloseSeat)] == [0]
+
+
+def test_newcomers_wait_on_the_crashed_seat_where_nobody_else_is() -> None:
+    world = settled(1, **STEERED, restart_delay="5s")
+    world.orders.clear()
+
+    world.kill(100)
+    world.run(20)
+
+    kinds = (actions.OpenSeat, actions.Steer, actions.CloseSeat)
+    assert [order for _, order in world.orders if isinstance(order, kinds)] == []
+    assert (seats_of(world), world.steered_to) == ({0: 0}, {0})
+
+
+def test_newcomers_wait_on_a_hung_workers_seat_where_nobody_else_is() -> None:
+    """It goes to the next worker as soon as that one is gone."""
+    watchdog = {"worker_require": "notify", "worker_watchdog": "1s", "restart_delay": "1s"}
+    hung = Behaviour(pings_every=0.1, hangs_after=25.0, aborts=False)
+    world = settled(1, None, in_turn(hung, then=Behaviour(pings_every=0.5)), **STEERED, **watchdog)
+
+    world.run(20)
+
+    assert world.lines("worker.hung")
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 0]
+    assert orders_of(world, actions.Steer) == [(0.01, actions.Steer(frozenset({0})))]
+
+
 # --- scaling -------------------------------------------------------------------------------------
 
 
@@ -336,7 +501,7 @@ def test_resizing_drops_a_seat_that_was_kept() -> None:
 
     world.signal("TTOU")
 
-    assert orders_of(world, actions.CloseSeat) == [(21.0, actions.CloseSeat(2, 36.0))]
+    assert orders_of(world, actions.CloseSeat) == [(21.0, actions.CloseSeat(2, None))]
     world.signal("TTIN")
     world.run(60)
     assert seats_of(world) == {0: 0, 1: 1, 2: 3}
@@ -383,7 +548,8 @@ def test_term_while_all_are_quiescing_asks_each_once_and_closes_the_sockets_then
     world.signal("TERM")
     world.run(60)
 
-    assert said(world)[:3] == ["shutdown.started", "recycle.abandoned", "ShutDoor"]
+    assert said(world)[:4] == ["shutdown.started", "recycle.abandoned", "Steer", "ShutDoor"]
+    assert world.steered_to == frozenset()
     assert world.times("worker.stopping") == pytest.approx([21.5, 21.5])
     assert [at for at, _ in orders_of(world, actions.CloseSockets)] == [21.5]
     everyone = [world.process(pid) for pid in (100, 101)]

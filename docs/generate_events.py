@@ -2,7 +2,7 @@
 
 Run it with `python docs/generate_events.py` after a change there. A test fails when either file
 differs from what is generated here.
-"""
+"""  # noqa: INP001  docs is no package
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Run it with `python docs/generate_lifecycle.py` after a change there. A test fails when the page
 differs from what is generated here.
-"""
+"""  # noqa: INP001  docs is no package
 
 from __future__ import annotations
 

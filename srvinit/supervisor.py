@@ -169,6 +169,9 @@ class Supervisor:
         self.log.start()
         if self._setup.settled is not None:
             self._setup.settled()
+        from srvinit.upkeep import Upkeep
+
+        self._watch.upkeep = Upkeep(self._emit)
 
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
@@ -305,6 +308,7 @@ class Supervisor:
 
     def _kill_group(self, order: actions.KillGroup) -> None:
         signals.send_group(order.pid, "KILL")
+        self._watch.running[order.pid].is_killed = True
 
     def _reap(self, order: actions.Reap) -> None:
         from srvinit.kernel import reap
@@ -326,7 +330,7 @@ class Supervisor:
         self._options = options
         self.log.configure(options.log_format, options.log_level)
         self._prepare(options)
-        return events.ConfigRead(options, worker_count(options)[0])
+        return events.ConfigRead(options, *worker_count(options))
 
     def _sweep(self, order: actions.Sweep) -> events.Event | None:
         if self._orphans.sweep(order.name):

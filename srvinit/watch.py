@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from srvinit.kernel.readiness import ListenProbe
     from srvinit.kernel.sockets import Listener
     from srvinit.seating import Seating
+    from srvinit.upkeep import Upkeep
 
     Emit = Callable[[str, dict[str, Any]], None]
 
@@ -42,7 +43,16 @@ REFUSALS_TOLD = 10
 class Running:
     """What is held of a worker's process until it is reaped."""
 
-    __slots__ = ("exec_fd", "failed", "notify", "pid", "probe", "refusals", "require")
+    __slots__ = (
+        "exec_fd",
+        "failed",
+        "is_killed",
+        "notify",
+        "pid",
+        "probe",
+        "refusals",
+        "require",
+    )
 
     def __init__(
         self,
@@ -58,6 +68,7 @@ class Running:
         self.require = require
         self.notify = notify
         self.failed: Failed | None = None  # why there was no exec
+        self.is_killed = False  # by srvinit
         self.refusals = 0  # messages that were not believed
 
 
@@ -67,6 +78,7 @@ class Watch:
     def __init__(self, emit: Emit) -> None:
         self.running: dict[int, Running] = {}
         self.seating: Seating | None = None  # set where sockets are steered
+        self.upkeep: Upkeep | None = None  # set once the first workers run
         self._emit = emit
         self._by_fd: dict[int, Running] = {}
         self._epoll: select.epoll | None = None  # from the first worker on
@@ -172,9 +184,12 @@ class Watch:
 
     def exit_of(self, pid: int, status: int, argv0: str) -> events.Exited:
         """Make the event of a worker's end; where there was no exec, it says why."""
-        failed = self.running[pid].failed
+        running = self.running[pid]
+        failed = running.failed
         if failed is None:
-            return events.Exited(pid, status)
+            # Between a kill of ours and the exit another may have struck first: no matter, then.
+            why = None if running.is_killed or not self.upkeep else self.upkeep.oom_why(status)
+            return events.Exited(pid, status, 0, why or "", why is not None)
         from srvinit.kernel.exec_words import explain
 
         exec_status = execing.exit_status_for(failed.number)

@@ -96,6 +96,14 @@ def _two_units(seconds: int) -> str:
     return f"{count} {unit} {below} {below_unit}" if below else f"{count} {unit}"
 
 
+def size(count: int) -> str:
+    """Say how much memory: "512 MiB", "1.5 GiB", "900 KiB", "12 bytes"."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{round(count / unit, 1):g} {name}"
+    return f"{count} bytes"
+
+
 def counted(number: int, noun: str) -> str:
     """Put a number and its noun together: "1 worker", "3 workers"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""How many CPUs this container may use: `worker.count = auto`.
+"""How many CPUs this container may use: `worker.count = auto`. And where our own cgroup is.
 
 A quota limits time, not processors: "150000 100000" is one and a half CPUs on however many cores.
 Any ancestor may set one and the tightest counts, but a container sees only those inside its mount
@@ -37,7 +37,7 @@ class Quota(Record):
 
 
 class Mount(Record):
-    """A mounted cgroup hierarchy that may limit CPU time."""
+    """A mounted cgroup hierarchy that may have the controller asked for."""
 
     point: str
     root: str  # what of the hierarchy is mounted there
@@ -47,7 +47,7 @@ class Mount(Record):
 def cpu_limit() -> tuple[int, str]:
     """Return the number of CPUs srvinit may use, at least 1, and where it comes from, in words."""
     allowed = len(posix.sched_getaffinity(0))
-    quota = tightest_quota(_read)
+    quota = tightest_quota(read_text)
     if quota is None or quota.cpus >= allowed:
         return allowed, f"the affinity mask allows {allowed}"
     exact = quota.quota_us / quota.period_us
@@ -56,17 +56,25 @@ def cpu_limit() -> tuple[int, str]:
 
 def tightest_quota(read: Reader) -> Quota | None:
     """Find the tightest CPU quota from our own cgroup up to the root of what is mounted."""
-    ours = parse_cgroup(read("/proc/self/cgroup") or "")
     tightest = None
-    for mount in parse_mounts(read("/proc/self/mountinfo") or ""):
-        path = ours.get("" if mount.is_v2 else "cpu")
-        if path is None:
-            continue
-        for directory in ancestors(mount, path):
-            found = _quota_v2(read, directory) if mount.is_v2 else _quota_v1(read, directory)
+    for is_v2, directories in places(read, "cpu"):
+        for directory in directories:
+            found = _quota_v2(read, directory) if is_v2 else _quota_v1(read, directory)
             if found and (tightest is None or _is_tighter(found, tightest)):
                 tightest = found
     return tightest
+
+
+def places(read: Reader, controller: str) -> Iterator[tuple[bool, list[str]]]:
+    """Go through the hierarchies in which we may be limited: whether it is v2, and directories.
+
+    The first directory is our own cgroup's, the last is the top of what is mounted.
+    """
+    ours = parse_cgroup(read("/proc/self/cgroup") or "")
+    for mount in parse_mounts(read("/proc/self/mountinfo") or "", controller):
+        path = ours.get("" if mount.is_v2 else controller)
+        if path is not None:
+            yield mount.is_v2, list(ancestors(mount, path))
 
 
 def parse_cgroup(text: str) -> dict[str, str]:
@@ -80,15 +88,15 @@ def parse_cgroup(text: str) -> dict[str, str]:
     return paths
 
 
-def parse_mounts(text: str) -> list[Mount]:
-    """Read /proc/self/mountinfo: the v2 hierarchy, and the v1 one with the cpu controller."""
+def parse_mounts(text: str, controller: str) -> list[Mount]:
+    """Read /proc/self/mountinfo: the v2 hierarchy, and the v1 one with the controller."""
     mounts = []
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         place, kind = before.split(), after.split()
         if kind[:1] == ["cgroup2"]:
             mounts.append(Mount(place[4], place[3], is_v2=True))
-        elif kind[:1] == ["cgroup"] and "cpu" in kind[-1].split(","):
+        elif kind[:1] == ["cgroup"] and controller in kind[-1].split(","):
             mounts.append(Mount(place[4], place[3], is_v2=False))
     return mounts
 
@@ -131,7 +139,8 @@ def _is_tighter(one: Quota, other: Quota) -> bool:
     return one.quota_us * other.period_us < other.quota_us * one.period_us
 
 
-def _read(path: str) -> str | None:
+def read_text(path: str) -> str | None:
+    """Read a file of a cgroup or of /proc; None where it is not there or not for us."""
     try:
         return read_file(path).decode("utf-8", "replace")
     except OSError:

@@ -103,6 +103,7 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     parting = Parting(worker, ended, before, slot, was_in_slot, was_successor)
     if not ended.exec_status:
         pool.has_run = True
+    pool.oom_kills += ended.is_oom
     following = ""
     orders: list[Action] = []
     if pool.phase != ending.SERVING:
@@ -115,6 +116,7 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
         "reason": parting.reason(),
         "was": before,
         "asked": worker.asked_in is not None,
+        "oom": ended.is_oom,
         "lived_s": round(now - worker.started_at, 3),
         "next": following,
     }

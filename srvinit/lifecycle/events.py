@@ -35,10 +35,14 @@ class SpawnFailed(Event):
 
 
 class ConfigRead(Event):
-    """Answer to `ReadConfig`: the settings from now on; `count` is worker.count worked out anew."""
+    """Answer to `ReadConfig`: the settings from now on.
+
+    `count` is worker.count worked out anew; `count_why` says what of, where it is `auto`.
+    """
 
     options: Options
     count: int
+    count_why: str = ""
 
 
 class ConfigRejected(Event):
@@ -68,13 +72,15 @@ class Exited(Event):
     """The worker has ended and is not reaped yet: its pid, and its group's, are still its own.
 
     `status` is the raw wait status (waitpid(2)). Where exec failed, `exec_status` is the 126 or 127
-    a shell would exit with and `detail` says why in words.
+    a shell would exit with and `detail` says why in words. Where the kernel killed it for lack of
+    memory, `is_oom` holds and `detail` says what was lacking.
     """
 
     pid: int
     status: int
     exec_status: int = 0
     detail: str = ""
+    is_oom: bool = False
 
 
 class SeatEmptied(Event):

@@ -101,6 +101,7 @@ class Pool:
         self.changed: set[Worker] | None = None  # since somebody looked; None: nobody looks
         self.aged: dict[int, Worker] = {}  # grown old, by number; they wait for their recycle
         self.failures_in_row = 0
+        self.oom_kills = 0  # workers that the kernel killed for lack of memory
         self.has_run = False  # some worker got past its exec
         self.was_all_ready = False
         self.end = ending.End()

@@ -98,7 +98,8 @@ def reconfigure(pool: Pool, event: ConfigRead, now: float) -> list[Action]:
     orders: list[Action] = [Log("config.read", {"generation": pool.generation + 1})]
     if event.count != pool.configured_count:
         pool.configured_count = event.count
-        orders += scale(pool, event.count, now, "worker.count")
+        why = f"worker.count: {event.count_why}" if event.count_why else "worker.count"
+        orders += scale(pool, event.count, now, why)
     return orders + convergence.begin_recycle(pool, "SIGHUP", now)
 
 

@@ -53,6 +53,8 @@ FIELDS = {
     "meaning": ("string", "what the signal asks for: see the setting `signal`"),
     "name": ("string", "the socket's name in LISTEN_FDNAMES"),
     "next": ("string", "what srvinit does about it, in words"),
+    "oom": ("boolean", "the kernel killed it for lack of memory"),
+    "path": ("string", "a file or a directory"),
     "pid": ("integer", "the process it is about"),
     "pids": ("integers", "the processes it is about"),
     "quiesce_s": ("number", "seconds a worker has to read what it accepted (worker.quiesce)"),
@@ -223,7 +225,7 @@ EVENTS = {
     "worker.exited": Event(
         "info",
         "worker {slot} (pid {pid}) ended while {was}, after {lived_s}: {reason}[; {next}]",
-        "slot generation pid status reason was asked lived_s next?",
+        "slot generation pid status reason was asked oom lived_s next?",
         "Where nobody had asked for it and the status is not 0, the level is warning.",
     ),
     "worker.spawn_failed": Event(
@@ -308,6 +310,13 @@ EVENTS = {
         "warning",
         "cannot see whether workers listen: {why}; a worker that runs is taken for ready",
         "why",
+    ),
+    "memory.fate_shared": Event(
+        "warning",
+        "{path} is set: one process out of memory ends this whole container, srvinit included",
+        "path",
+        "worker.max_memory recycles what grows in time. Kubelets since 1.32 kill one process alone"
+        " if they are told singleProcessOOMKill: true.",
     ),
     "notify.refused": Event(
         "warning",

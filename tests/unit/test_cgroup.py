@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from machines import RECORDED, machine
 
 from srvinit.kernel import cgroup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-RECORDED = Path(__file__).parent / "recorded" / "cgroup"
-
-
-def machine(name: str) -> Callable[[str], str | None]:
-    """Return a reader of the files recorded on one machine."""
-    files: dict[str, str] = {}
-    path = ""
-    for line in (RECORDED / f"{name}.txt").read_text().splitlines(keepends=True):
-        if line.startswith("==> "):
-            path = line.split()[1]
-        else:
-            files[path] = files.get(path, "") + line
-    return files.get
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from pools import exit_status, pool_of, settled
-from simulated import Behaviour, in_turn
+from simulated import KILLED, Behaviour, in_turn
+
+from srvinit.lifecycle import events
 
 QUICK = Behaviour()
 FALSE = Behaviour(ready_after=0.0, ends_after=0.005, ends_with=1 << 8)
@@ -304,3 +306,16 @@ def test_a_flood_of_pings_leaves_nothing_behind() -> None:
     world.run(5)
 
     assert len(world.pool._timers) < 20
+
+
+def test_a_worker_killed_for_lack_of_memory_is_counted_and_named() -> None:
+    """The kernel's own words are the reason; what follows is what follows any crash."""
+    world = settled(2)
+    pid = world.pids()[0]
+    why = "killed by the kernel: out of memory (limit 512 MiB, /sys/fs/cgroup/memory.max)"
+    world.processes[pid].ended = True
+    world.feed(events.Exited(pid, KILLED, detail=why, is_oom=True))
+    (line,) = world.lines("worker.exited")
+    assert (line["reason"], line["oom"], line["status"]) == (why, True, -9)
+    assert line["next"] == "a new one starts in 5 s"
+    assert world.pool.oom_kills == 1

@@ -84,3 +84,12 @@ def test_what_is_no_duration_is_refused(seconds: float) -> None:
 
 def test_a_noun_follows_its_number() -> None:
     assert [words.counted(n, "worker") for n in (0, 1, 4)] == ["0 workers", "1 worker", "4 workers"]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (900 << 10, "900 KiB"), (512 << 20, "512 MiB"),
+     (1_500_000_000, "1.4 GiB"), (3 << 40, "3072 GiB")],
+)  # fmt: skip
+def test_a_size_is_said_in_the_largest_unit_it_fills(count: int, said: str) -> None:
+    assert words.size(count) == said

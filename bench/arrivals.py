@@ -1,8 +1,8 @@
 """Load by a schedule, as helpers/arrivals.c sends it, and what became of it.
 
-The arrivals are a Poisson process of a fixed rate: independent clients. Arrivals at equal distances
-would flatter one queue for all. The same seed gives the same arrivals, so two servers that are
-compared get the same.
+The arrivals are a Poisson process of a fixed rate, as of many independent clients; at equal
+distances they would flatter one queue for all. Servers that are compared get the same arrivals, in
+short slices by turns: what else the machine does meanwhile comes to all of them alike.
 """
 
 from __future__ import annotations
@@ -11,25 +11,19 @@ import random
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from measure import quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NEW, KEPT = "new", "kept"
 CLIENTS = 64  # kept connections; and clients at saturation
 STAGGER_US = 2000  # between their first requests: whoever is up first would take them all
 MOST_A_SECOND = 25_000  # at saturation
-WARM_UP_S = 0.1
-
-
-class Outcome(NamedTuple):
-    """What became of one request, in microseconds; `took` counts from when it was due."""
-
-    due: int
-    late: int
-    took: int
-    is_slow: bool
-    how: str
+WARM_UP_US = 50_000  # of each slice: a queue is empty at first
+SLICE_US = 250_000
 
 
 class Mix(NamedTuple):
@@ -43,17 +37,40 @@ class Mix(NamedTuple):
         return "/slow" if dice.random() < self.slow_part else "/"
 
 
+class Request(NamedTuple):
+    """One line of a schedule."""
+
+    due: int  # us since the slice began
+    where: int
+    path: str
+    counts: bool = True
+
+
 @dataclass
 class Stretch:
-    """What became of one stretch of load. Times are of the answered requests that were not slow."""
+    """What became of some load on one server."""
 
     asked: float  # requests a second; 0: saturation
     seconds: float
-    per_second: float  # answered
-    took_ms: list[float] = field(repr=False)
-    late_ms: list[float] = field(repr=False)
-    lost: Counter[str]
-    others: float = 0.0  # the part of all processors that other programs had meanwhile
+    ok: int = 0
+    took_ms: list[float] = field(default_factory=list)  # since due; answered, and not to /slow
+    late_ms: list[float] = field(default_factory=list)  # begun later than due
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def add(self, request: Request, late: int, took: int, how: str) -> None:
+        """Count one request; times in microseconds."""
+        self.late_ms.append(late / 1000)
+        if how != "ok":
+            self.lost[how] += 1
+            return
+        self.ok += 1
+        if request.path == "/":
+            self.took_ms.append(took / 1000)
+
+    @property
+    def per_second(self) -> float:
+        """Requests answered in a second."""
+        return self.ok / self.seconds
 
     def at(self, part: float) -> float:
         """Return a quantile, in ms."""
@@ -61,68 +78,78 @@ class Stretch:
 
     def summary(self) -> dict[str, Any]:
         """Return plain values for JSON."""
+        parts = {f"p{part * 100:g}_ms": self.at(part) for part in (0.5, 0.99, 0.999)}
         return {
             "asked_per_second": round(self.asked, 1),
             "per_second": round(self.per_second, 1),
-            "answered": len(self.took_ms),
-            "p50_ms": round(self.at(0.5), 3),
-            "p99_ms": round(self.at(0.99), 3),
-            "p999_ms": round(self.at(0.999), 3),
-            "begun_late_p99_ms": round(quantile(self.late_ms, 0.99), 3),
+            "answered": self.ok,
+            **{name: round(value, 3) for name, value in parts.items()},
+            "late_p99_ms": round(quantile(self.late_ms, 0.99), 3),
             "lost": dict(self.lost),
-            "others": round(self.others, 3),
         }
 
 
 class Generator:
-    """The compiled helper."""
+    """The compiled helper, for servers by name and port."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, ports: Mapping[str, int]) -> None:
         self._path = path
+        self._ports = ports
 
-    def saturate(self, port: int, mix: Mix, seconds: float) -> Stretch:
-        """Have CLIENTS clients ask as fast as they are answered."""
-        warm_s = WARM_UP_S + CLIENTS * STAGGER_US / 1e6
+    def saturate(self, name: str, mix: Mix, seconds: float) -> Stretch:
+        """Have CLIENTS clients ask one server as fast as they are answered."""
         dice = random.Random(CLIENTS)  # noqa: S311  no secret
-        count = int(MOST_A_SECOND * (warm_s + seconds))
-        lines = [f"{i * STAGGER_US} {mix.path(dice)}" for i in range(count)]
-        outcomes = self._run(port, mix.kind, lines, warm_s + seconds)
-        return _judged(outcomes, 0.0, warm_s, seconds)
+        begin = WARM_UP_US + CLIENTS * STAGGER_US
+        end = begin + int(seconds * 1e6)
+        count = MOST_A_SECOND * end // 1_000_000
+        schedule = [Request(i * STAGGER_US, 0, mix.path(dice)) for i in range(count)]
+        given = Stretch(0.0, seconds)
+        for request, (due, late, took, how) in self._run([name], mix.kind, schedule, end):
+            if begin <= due + took < end:
+                given.add(request, late, took, how)
+        return given
 
-    def arrive(self, port: int, mix: Mix, rate: float, seconds: float, seed: int) -> Stretch:
-        """Send `rate` requests a second, when they are due; the slow ones are scattered."""
+    def take_turns(
+        self, names: list[str], mix: Mix, rate: float, slices: int, seed: int
+    ) -> dict[str, Stretch]:
+        """Send each `rate` requests a second, in slices by turns; the slow ones are scattered."""
         dice = random.Random(seed)  # noqa: S311  no secret
-        warm_s = max(WARM_UP_S, 2 * CLIENTS / rate if mix.kind == KEPT else 0.0)
-        lines = []
-        due_s = 0.0
-        while (due_s := due_s + dice.expovariate(rate)) < warm_s + seconds:
-            lines.append(f"{due_s * 1e6:.0f} {mix.path(dice)}")
-        return _judged(self._run(port, mix.kind, lines), rate, warm_s, seconds)
+        schedule: list[Request] = []
+        # Kept connections are made in a first slice, which does not count
+        for number in range(-1 if mix.kind == KEPT else 0, slices):
+            once = _one_slice(dice, mix, rate)
+            for where in range(len(names)):
+                for due, path in once:
+                    counts = number >= 0 and due >= WARM_UP_US
+                    schedule.append(Request(due, where, path, counts))
+        seconds = slices * (SLICE_US - WARM_UP_US) / 1e6
+        given = {name: Stretch(rate, seconds) for name in names}
+        for request, (_, late, took, how) in self._run(names, mix.kind, schedule):
+            if request.counts:
+                given[names[request.where]].add(request, late, took, how)
+        return given
 
-    def _run(self, port: int, kind: str, lines: list[str], end_s: float = 0.0) -> list[Outcome]:
-        command = [self._path, str(port), kind, str(CLIENTS), f"{end_s * 1e6:.0f}"]
+    def _run(
+        self, names: list[str], kind: str, schedule: list[Request], end_us: int = 0
+    ) -> list[tuple[Request, tuple[int, int, int, str]]]:
+        """Return each request with when it was due, how late it was, how long it took, and how."""
+        ports = ",".join(str(self._ports[name]) for name in names)
+        lines = [f"{it.due} {it.where} {it.path}" for it in schedule]
+        command = [self._path, ports, kind, str(CLIENTS), str(end_us)]
         told = subprocess.run(
             command, input="\n".join(lines), capture_output=True, check=True, text=True
         )
-        outcomes = []
-        for line in told.stdout.splitlines():
-            due, late, took, path, how = line.split()
-            outcomes.append(Outcome(int(due), int(late), int(took), path != "/", how))
-        return outcomes
+        found = []
+        for request, line in zip(schedule, told.stdout.splitlines(), strict=False):
+            due, late, took, how = line.split()
+            found.append((request, (int(due), int(late), int(took), how)))
+        return found
 
 
-def _judged(outcomes: list[Outcome], rate: float, warm_s: float, seconds: float) -> Stretch:
-    """Judge what was due after the warm-up; at saturation, what was answered after it."""
-    begin, end = warm_s * 1e6, (warm_s + seconds) * 1e6
-    judged = [it for it in outcomes if begin <= (it.due if rate else it.due + it.took) < end]
-    answered = [it for it in judged if it.how == "ok"]
-    # Until the last answer: past saturation that is later than the last arrival
-    until = max((it.due + it.took for it in answered), default=end) if rate else end
-    return Stretch(
-        asked=rate,
-        seconds=seconds,
-        per_second=len(answered) / (max(until, end) - begin) * 1e6,
-        took_ms=[it.took / 1000 for it in answered if not it.is_slow],
-        late_ms=[it.late / 1000 for it in judged],
-        lost=Counter(it.how for it in judged if it.how != "ok"),
-    )
+def _one_slice(dice: random.Random, mix: Mix, rate: float) -> list[tuple[int, str]]:
+    """Return when requests are due, and for what."""
+    found = []
+    due_us = 0.0
+    while (due_us := due_us + dice.expovariate(rate) * 1e6) < SLICE_US:
+        found.append((int(due_us), mix.path(dice)))
+    return found

@@ -21,6 +21,14 @@ MOST_P99 = 1.3
 LEAST_ROUNDS = 12  # fewer say nothing about a median
 
 
+@dataclass(frozen=True)
+class Round:
+    """What each mode gave, in turns."""
+
+    given: dict[str, Stretch]
+    others: float  # the part of all processors that other programs had meanwhile
+
+
 @dataclass
 class Case:
     """One server, one kind of connection, one load: what each round gave, by mode."""
@@ -29,7 +37,7 @@ class Case:
     mix: Mix
     level: float  # part of what the server can serve, or FULL_LOAD
     decides: bool = False  # whether steered may be the default
-    rounds: list[dict[str, Stretch]] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
 
     def ratio(self, mode: str) -> float:
         """Return the median of the rounds' ratios."""
@@ -37,20 +45,23 @@ class Case:
 
     def quieter_half(self, mode: str) -> float:
         """Return the median ratio of those rounds in which other programs ran least."""
-        found = sorted(zip(map(busiest, self.rounds), self.ratios(mode), strict=True))
+        others = [one.others for one in self.rounds]
+        found = sorted(zip(others, self.ratios(mode), strict=True))
         return statistics.median(ratio for _, ratio in found[: (len(found) + 1) // 2])
 
     def ratios(self, mode: str) -> list[float]:
         """Return each round's ratio to `shared`: of the p99, or of the rate at saturation."""
-        return [figure(self, one[mode]) / figure(self, one[SHARED]) for one in self.rounds]
+        return [
+            figure(self, one.given[mode]) / figure(self, one.given[SHARED]) for one in self.rounds
+        ]
 
     def pooled(self, mode: str, part: float) -> float:
         """Return a quantile over all rounds together, in ms."""
-        return quantile([took for one in self.rounds for took in one[mode].took_ms], part)
+        return quantile([took for one in self.rounds for took in one.given[mode].took_ms], part)
 
     def lost(self, mode: str) -> Counter[str]:
         """Count what got no good answer, in all rounds; nothing was recycled."""
-        return sum((one[mode].lost for one in self.rounds), Counter())
+        return sum((one.given[mode].lost for one in self.rounds), Counter())
 
     def summary(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -60,7 +71,7 @@ class Case:
             by_mode[mode] = {name: round(value, 3) for name, value in parts.items()}
             low, high = interval(self.ratios(mode))
             by_mode[mode] |= {
-                "figure": statistics.median(figure(self, it[mode]) for it in self.rounds),
+                "figure": statistics.median(figure(self, it.given[mode]) for it in self.rounds),
                 "ratio": round(self.ratio(mode), 3),
                 "ratio_95": [round(low, 3), round(high, 3)],
                 "ratio_quieter_half": round(self.quieter_half(mode), 3),
@@ -72,20 +83,19 @@ class Case:
             "load": self.level,
             "slow_part": self.mix.slow_part,
             "decides": self.decides,
-            "others": round(statistics.median(map(busiest, self.rounds)), 3),
+            "others": round(statistics.median(one.others for one in self.rounds), 3),
             "modes": by_mode,
-            "rounds": [{mode: it.summary() for mode, it in one.items()} for one in self.rounds],
+            "rounds": [
+                {"others": round(one.others, 3)}
+                | {mode: stretch.summary() for mode, stretch in one.given.items()}
+                for one in self.rounds
+            ],
         }
 
 
 def figure(case: Case, stretch: Stretch) -> float:
     """Return what is compared: the p99, or at saturation the requests answered in a second."""
     return stretch.per_second if case.level == FULL_LOAD else stretch.at(0.99)
-
-
-def busiest(one: dict[str, Stretch]) -> float:
-    """Return the part of the processors that others had, at most, in a round."""
-    return max(stretch.others for stretch in one.values())
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -101,6 +111,8 @@ def interval(values: list[float]) -> tuple[float, float]:
 def decide(cases: Sequence[Case]) -> str:
     """Say whether steered may be the default: "yes", "no", or "unfit" and why nothing is said."""
     unfit, over = [], []
+    if not any(case.decides for case in cases):
+        unfit.append("no server that decides is installed")
     for case in cases:
         if not case.decides:
             continue

@@ -28,14 +28,15 @@ class Scale:
     idle_s: float
     load_s: float  # of each stretch of load
     recycles: int
-    stretch_s: float  # of load at a fixed rate
-    steering_s: float  # for all such stretches of one server
+    saturation_s: float
+    slices: int  # of load at a fixed rate, in each turn of a server
+    steering_s: float  # for all turns of one server
     steering_recycles: int
     judges: bool  # whether there is enough of it to judge by
 
 
-FULL = Scale(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 0.5, 220.0, 20, judges=True)
-QUICK = Scale(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, 0.3, 0.0, 1, judges=False)
+FULL = Scale(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 0.5, 3, 220.0, 20, judges=True)
+QUICK = Scale(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, 0.2, 1, 0.0, 1, judges=False)
 
 
 def take_turns(

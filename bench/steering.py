@@ -18,7 +18,6 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from cases import (
     SHARED,
     STEERED,
     Case,
+    Round,
     decide,
 )
 from figures import HOW_LOST
@@ -42,14 +42,14 @@ from load import Load
 from measure import Scale, Subject, busy_seconds, cpu_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from arrivals import Stretch
 
 WORKERS = 4
 LEVELS = (0.3, DECIDES_AT, 0.9)
 SLOW_PART = 0.01
-WHOLE_ROUND = 4  # each fourth has all levels; the others only the one that decides
+WHOLE_ROUND = 8  # each eighth has all levels; the others only the one that decides
 NICE = -5
 BLOCK = 5  # recycles in one mode before the other has its turn
 CLIENTS = 8  # of each kind, while workers are recycled
@@ -82,7 +82,6 @@ def servers() -> Iterator[Server]:
 def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
     """Measure the rotation, then each server."""
     subject = Subject(f"steering: {WORKERS} workers, shared beside steered", judges=scale.judges)
-    generator = Generator(helpers["arrivals"])
     cases: list[Case] = []
     losses: list[dict[str, Any]] = []
     with nicer(subject):
@@ -90,7 +89,7 @@ def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
         for server in servers():
             with contextlib.ExitStack() as stack:
                 fleet = {mode: stack.enter_context(Pool(server, mode)) for mode in MODES}
-                rounds = Rounds(server, fleet, generator, scale)
+                rounds = Rounds(server, fleet, helpers["arrivals"], scale)
                 rounds.run()
                 cases += rounds.cases.values()
                 losses.append(lose(server, fleet, rounds.capacity[Mix(NEW)], scale))
@@ -150,20 +149,20 @@ class Pool(programs.Running):
 class Rounds:
     """The rounds of one server."""
 
-    def __init__(
-        self, server: Server, fleet: dict[str, Pool], generator: Generator, scale: Scale
-    ) -> None:
+    def __init__(self, server: Server, fleet: dict[str, Pool], helper: str, scale: Scale) -> None:
         self.cases: dict[tuple[Mix, float], Case] = {}
         self.capacity: dict[Mix, float] = {}  # requests a second in shared mode, lately
         self._server = server
         self._fleet = fleet
-        self._generator = generator
+        self._generator = Generator(helper, {mode: pool.port for mode, pool in fleet.items()})
         self._scale = scale
         self._number = 0
 
     def run(self) -> None:
         """Go round until the time is over; the first round is a whole one."""
-        until = time.monotonic() + self._scale.steering_s
+        # The rounds that decide are to be many
+        share = 1.2 if self._server.decides else 0.6
+        until = time.monotonic() + self._scale.steering_s * share
         while not self._number or time.monotonic() < until:
             is_whole = self._number % WHOLE_ROUND == 0
             for kind in self._server.kinds:
@@ -173,40 +172,37 @@ class Rounds:
             self._number += 1
 
     def _one_mix(self, mix: Mix, *, is_whole: bool) -> None:
-        generator, seconds, seed = self._generator, self._scale.stretch_s, self._number
+        shift = self._number % len(MODES)
+        generator = self._generator
+        order = [*MODES[shift:], *MODES[:shift]]  # who begins changes every round
         if is_whole:
-            found = self._turns(mix, FULL_LOAD, lambda port: generator.saturate(port, mix, seconds))
-            shared = [found[mode].per_second for mode in (SHARED, AGAIN)]
+            seconds = self._scale.saturation_s
+            with self._round(mix, FULL_LOAD) as given:
+                given.update((it, generator.saturate(it, mix, seconds)) for it in order)
+            shared = [given[mode].per_second for mode in (SHARED, AGAIN)]
             self.capacity[mix] = sum(shared) / len(shared)
-        if mix.slow_part:
-            seconds *= 2  # or there would be hardly a slow one
+        slices = self._scale.slices * (3 if mix.slow_part else 1)  # or hardly one is slow
         for level in LEVELS if is_whole else (DECIDES_AT,):
             rate = level * self.capacity[mix]
-            load = partial(generator.arrive, mix=mix, rate=rate, seconds=seconds, seed=seed)
-            self._turns(mix, level, load)
+            with self._round(mix, level) as given:
+                given.update(generator.take_turns(order, mix, rate, slices, self._number))
 
-    def _turns(self, mix: Mix, level: float, load: Callable[[int], Stretch]) -> dict[str, Stretch]:
-        """Have each mode take its turn; who begins changes every round."""
+    @contextlib.contextmanager
+    def _round(self, mix: Mix, level: float) -> Iterator[dict[str, Stretch]]:
+        """Take what each mode gave in this round, and what else the machine did meanwhile."""
         server = self._server
         decides = server.decides and not mix.slow_part and level == DECIDES_AT
         case = self.cases.setdefault((mix, level), Case(server.name, mix, level, decides))
-        shift = len(case.rounds) % len(MODES)
-        given = {}
-        for mode in MODES[shift:] + MODES[:shift]:
-            pool = self._fleet[mode]
-            at, busy, ours = time.monotonic(), busy_seconds(), our_cpu_s(pool)
-            given[mode] = load(pool.port)
-            busy, ours = busy_seconds() - busy, our_cpu_s(pool) - ours
-            all_of_it = (time.monotonic() - at) * (os.cpu_count() or 1)
-            given[mode].others = max(0.0, (busy - ours) / all_of_it)
-        case.rounds.append(given)
-        return given
+        given: dict[str, Stretch] = {}
+        at, before = time.monotonic(), busy_seconds() - self._our_cpu_s()
+        yield given
+        others_s = busy_seconds() - self._our_cpu_s() - before
+        share = others_s / (time.monotonic() - at) / (os.cpu_count() or 1)
+        case.rounds.append(Round(given, others=max(0.0, share)))
 
-
-def our_cpu_s(pool: Pool) -> float:
-    """Return the CPU time of the workers under load, of the load, and of this process."""
-    times = os.times()
-    return pool.cpu_s() + sum(times[:4])
+    def _our_cpu_s(self) -> float:
+        """Return the CPU time of the workers, of the load, and of this process."""
+        return sum(os.times()[:4]) + sum(pool.cpu_s() for pool in self._fleet.values())
 
 
 def lose(server: Server, fleet: dict[str, Pool], capacity: float, scale: Scale) -> dict[str, Any]:

@@ -2,15 +2,20 @@
  * client that waits for an answer before it asks again slows down with the server, and never sees
  * the queue that others stand in.
  *
- *     arrivals PORT new|kept CLIENTS END_US < SCHEDULE > OUTCOMES
+ *     arrivals PORT[,PORT...] new|kept CLIENTS END_US < SCHEDULE > OUTCOMES
  *
- * A line of the schedule, a request, is "DUE_US PATH". With END_US, not 0, only the first CLIENTS
- * are due then; each later one is due as soon as an earlier one has ended, until END_US: saturation.
+ * A line of the schedule, a request, is "DUE_US WHERE PATH", WHERE being 0 for the first port. Where
+ * DUE_US falls a new slice begins: as soon as all before have ended; its clock is 0 then. So several
+ * servers take short turns, and none has the last one's work beside it.
  *
- * "new" makes a connection for each request. "kept" has CLIENTS connections, made as they are first
- * needed; a request takes the one that has rested longest, and waits if all are in use. Nothing is
- * sent twice. A line of the outcomes is "DUE_US LATE_US TOOK_US PATH HOW": LATE is how much later
- * than due the request was begun (connect(2) or send(2)), TOOK counts from when it was due. */
+ * With END_US, not 0, only the first CLIENTS are due as they say; each later one is due as soon as
+ * an earlier one has ended, until END_US: saturation.
+ *
+ * "new" makes a connection for each request. "kept" has CLIENTS connections to each port, made as
+ * they are first needed; a request takes the one that has rested longest, and waits if all are in
+ * use. Nothing is sent twice. Outcomes come in the order of the schedule, up to the first that was
+ * not begun: "DUE_US LATE_US TOOK_US HOW". LATE is how much later than due the request was begun
+ * (connect(2) or send(2)), TOOK counts from when it was due. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,29 +32,45 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_CLIENTS = 60000, MOST_REQUESTS = 1000000, PATIENCE_US = 5000000 };
+enum { MOST_PORTS = 8, MOST_CLIENTS = 20000, MOST_REQUESTS = 200000, PATIENCE_US = 5000000 };
 enum { APART, CONNECTING, WAITING, IDLE, PARTING };
 
 struct request {
     int64_t due, begun, ended;  // microseconds since the start; 0: not yet
+    int where;
     char path[8];
     const char *how;
 };
 
 struct client {
-    int fd, state, request;
+    int fd, state, request, where;
     uint32_t turn;  // tells an event for an earlier connection of this client from one for this
     size_t has;
     char answer[2048];
 };
 
+struct ring {
+    unsigned first, size;
+    int *members, room;
+};
+
 static struct request requests[MOST_REQUESTS];
-static struct client clients[MOST_CLIENTS];
-static int resting[MOST_CLIENTS], queue[MOST_REQUESTS];  // rings: clients, and requests for one
-static unsigned first_resting, rests, first_queued, queued;
+static struct client clients[MOST_PORTS * MOST_CLIENTS];
+static struct ring resting[MOST_PORTS], queues[MOST_PORTS];  // clients; requests that wait for one
+static struct sockaddr_in servers[MOST_PORTS];
 static int asked, begun, answered, is_new, epoll;
 static int64_t start, end_us;
-static struct sockaddr_in server;
+
+static void put(struct ring *ring, int member)
+{
+    ring->members[(ring->first + ring->size++) % (unsigned)ring->room] = member;
+}
+
+static int take(struct ring *ring)
+{
+    ring->size--;
+    return ring->members[ring->first++ % (unsigned)ring->room];
+}
 
 static int64_t now_us(void)
 {
@@ -61,7 +82,7 @@ static int64_t now_us(void)
 static void rest(struct client *client)
 {
     client->state = client->fd < 0 ? APART : IDLE;
-    resting[(first_resting + rests++) % MOST_CLIENTS] = (int)(client - clients);
+    put(&resting[client->where], (int)(client - clients));
 }
 
 static void part(struct client *client)
@@ -89,10 +110,8 @@ static void ended(struct client *client, const char *how, int stays)
     if (end_us && request->ended < end_us && begun < asked) {
         requests[begun].due = request->ended;
         begin(begun++);
-    } else if (queued) {
-        queued--;
-        begin(queue[first_queued++ % MOST_REQUESTS]);
-    }
+    } else if (queues[client->where].size && resting[client->where].size)
+        begin(take(&queues[client->where]));
 }
 
 static void ask(struct client *client)
@@ -108,12 +127,12 @@ static void ask(struct client *client)
 
 static void begin(int number)
 {
-    if (!rests) {
-        queue[(first_queued + queued++) % MOST_REQUESTS] = number;
+    int where = requests[number].where;
+    if (!resting[where].size) {
+        put(&queues[where], number);
         return;
     }
-    struct client *client = &clients[resting[first_resting++ % MOST_CLIENTS]];
-    rests--;
+    struct client *client = &clients[take(&resting[where])];
     client->request = number;
     requests[number].begun = now_us();
     if (client->fd >= 0) {
@@ -130,7 +149,7 @@ static void begin(int number)
     client->state = CONNECTING;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = (uint64_t)client->turn << 32 | (uint32_t)(client - clients)};
-    if (connect(client->fd, (struct sockaddr *)&server, sizeof server) && errno != EINPROGRESS) {
+    if (connect(client->fd, (struct sockaddr *)&servers[where], sizeof servers[where]) && errno != EINPROGRESS) {
         ended(client, errno == ECONNREFUSED ? "refused" : "reset", 0);
         return;
     }
@@ -207,14 +226,16 @@ static void on_event(const struct epoll_event *event)
     }
 }
 
-static void run(int timed)
+// Go through one slice: the requests from `next` to `timed`, and at saturation those after it. 0: one
+// was not answered.
+static int slice(int next, int timed)
 {
     struct epoll_event events[256];
     int64_t give_up = (end_us ? end_us : requests[timed - 1].due) + PATIENCE_US;
-    for (int next = 0; next < timed || answered < begun;) {
+    while (next < timed || answered < begun) {
         int64_t now = now_us();
         if (now > give_up)
-            return;
+            return 0;
         if (next < timed && requests[next].due <= now) {
             begun += !end_us;
             begin(next++);
@@ -227,6 +248,45 @@ static void run(int timed)
         int count = epoll_wait(epoll, events, 256, 0);
         for (int i = 0; i < count; i++)
             on_event(&events[i]);
+    }
+    return 1;
+}
+
+static void run(int count)
+{
+    if (end_us) {
+        begun = asked < count ? asked : count;
+        start += now_us();
+        slice(0, begun);
+        return;
+    }
+    for (int first = 0, next; first < asked; first = next) {
+        for (next = first + 1; next < asked && requests[next].due >= requests[next - 1].due;)
+            next++;
+        start += now_us();
+        if (!slice(first, next))
+            return;
+    }
+}
+
+static void prepare(char *ports, int count)
+{
+    int where = 0;
+    for (char *port = strtok(ports, ","); port && where < MOST_PORTS; port = strtok(NULL, ",")) {
+        servers[where].sin_family = AF_INET;
+        servers[where].sin_port = htons((uint16_t)atoi(port));
+        servers[where].sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        resting[where].room = MOST_CLIENTS;
+        queues[where].room = MOST_REQUESTS;
+        resting[where].members = calloc(MOST_CLIENTS, sizeof(int));
+        queues[where].members = calloc(MOST_REQUESTS, sizeof(int));
+        for (int i = 0; i < count; i++) {
+            struct client *client = &clients[where * MOST_CLIENTS + i];
+            client->fd = -1;
+            client->where = where;
+            rest(client);
+        }
+        where++;
     }
 }
 
@@ -241,28 +301,18 @@ int main(int argc, char **argv)
     prctl(PR_SET_TIMERSLACK, 1);
     // Clients have processors of their own elsewhere: where it may, it never waits for one
     sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1});
-    server.sin_family = AF_INET;
-    server.sin_port = htons((uint16_t)atoi(argv[1]));
-    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     is_new = !strcmp(argv[2], "new");
     end_us = atoll(argv[4]);
-    for (int i = 0; i < (is_new ? MOST_CLIENTS : atoi(argv[3])); i++) {
-        clients[i].fd = -1;
-        rest(&clients[i]);
-    }
-    while (asked < MOST_REQUESTS
-           && scanf("%ld %7s", &requests[asked].due, requests[asked].path) == 2)
-        asked++;
-    int timed = end_us && asked > atoi(argv[3]) ? atoi(argv[3]) : asked;
-    begun = end_us ? timed : 0;
-    if (!timed || (epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+    prepare(argv[1], is_new ? MOST_CLIENTS : atoi(argv[3]));
+    struct request *it = requests;
+    while (asked < MOST_REQUESTS && scanf("%ld %d %7s", &it->due, &it->where, it->path) == 3)
+        it = &requests[++asked];
+    if (!asked || (epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         return 2;
-    start = now_us();
-    run(timed);
-    for (int i = 0; i < begun; i++) {
-        struct request *it = &requests[i];
+    run(atoi(argv[3]));
+    for (it = requests; it < requests + begun; it++) {
         int64_t until = it->ended ? it->ended : now_us(), sent = it->begun ? it->begun : until;
-        printf("%ld %ld %ld %s %s\n", it->due, sent - it->due, until - it->due, it->path,
+        printf("%ld %ld %ld %s\n", it->due, sent - it->due, until - it->due,
                it->how ? it->how : "timeout");
     }
     return 0;

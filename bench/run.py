@@ -1,9 +1,8 @@
 """`make bench`: srvinit beside its peers, in one report. Every figure that is judged is a ratio.
 
-    bench/run.py                 all subjects: half an hour on two cores, half of it for steering
-    bench/run.py --quick         all of it in three minutes: does it run? It judges nothing
+    bench/run.py                 all subjects: about nine minutes on two cores
+    bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
-    bench/run.py steering --json docs/steering.json    and the raw figures
 
 What a peer is not installed for is left out, and the report says so.
 """
@@ -11,11 +10,9 @@ What a peer is not installed for is left out, and the report says so.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import forwarding
 import frozen
@@ -24,7 +21,6 @@ import reaping
 import serving
 import sleeping
 import starting
-import steering
 import workers
 from measure import FULL, QUICK
 
@@ -36,7 +32,6 @@ SUBJECTS = {
     "workers": workers.measure,
     "asleep": sleeping.measure,
     "requests": serving.measure,
-    "steering": steering.measure,
 }
 
 
@@ -44,25 +39,19 @@ def main() -> int:
     """Measure and print; 0 if everything ran, whatever came out."""
     parser = argparse.ArgumentParser(description="Measure srvinit beside its peers.")
     parser.add_argument("--quick", action="store_true", help="does it run? It judges nothing")
-    parser.add_argument("--json", metavar="FILE", help="write raw figures there, if there are any")
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
     options = parser.parse_args()
     unknown = [name for name in options.subjects if name not in SUBJECTS]
     if unknown:
         parser.error(f"no subject {', '.join(unknown)}: there are {', '.join(SUBJECTS)}")
     scale = QUICK if options.quick else FULL
-    raw: dict[str, object] = programs.machine()
     print("; ".join(programs.versions()), flush=True)
     with tempfile.TemporaryDirectory(prefix="srvinit-bench-") as folder:
         helpers = programs.compile_helpers(folder)
         for name in options.subjects or SUBJECTS:
             began = time.monotonic()
-            subject = SUBJECTS[name](scale, helpers)
-            raw |= {name: subject.raw} if subject.raw else {}
-            print(f"\n{subject}")
+            print(f"\n{SUBJECTS[name](scale, helpers)}")
             print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
-    if options.json:
-        Path(options.json).write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

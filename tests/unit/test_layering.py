@@ -23,7 +23,7 @@ FLOORS = (
     {"lifecycle", "kernel", "report"},
     {"supervisor", "ctl"},
     {"cli", "library"},
-    {"__main__", "__init__"},
+    {"__main__", "__init__", "checking"},  # the last: what srvinit would do, and never a start
 )
 # What stands beside a room's own file and belongs to it.
 ROOM_OF = {"settings": "options"}

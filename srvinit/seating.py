@@ -6,7 +6,6 @@ groups there are, which seats are to be closed, and what is said of it in the lo
 
 from __future__ import annotations
 
-import errno
 import posix
 
 from srvinit.errors import KernelRefused
@@ -38,6 +37,7 @@ class Seating:
         self._groups: dict[Key, Group] = {}
         self._released: list[Group] = []
         self._closing: dict[int, float | None] = {}  # seats to be closed; by when, whoever waits
+        self._doors: list[Group] = []  # given up, but for their doors: workers listen still
         self._is_nonblocking = False
 
     def open(self, options: Options, seats: Iterable[int]) -> None:
@@ -149,8 +149,8 @@ class Seating:
 
     @property
     def has_closing(self) -> bool:
-        """Whether some seat is still to be closed."""
-        return bool(self._closing)
+        """Whether some seat, or a door, is still to be closed."""
+        return bool(self._closing or self._doors)
 
     def close_seats(self, now: float) -> list[int]:
         """Close the seats that can be closed by now; return those that stay open for who waits."""
@@ -165,6 +165,7 @@ class Seating:
             closed = [self._close_seat(group, seat, is_due=is_due) for group in groups]
             if all(closed):
                 del self._closing[seat]
+        self._doors = [group for group in self._doors if not group.close_door()]
         return waited
 
     def _close_seat(self, group: Group, seat: int, *, is_due: bool) -> bool:
@@ -175,17 +176,13 @@ class Seating:
         return True
 
     def shut_door(self) -> None:
-        """Let nobody new in, where the kernel lets us: else newcomers come until the end.
-
-        Some kernels keep filters on TCP sockets from who has no CAP_NET_ADMIN (EPERM, 6.18).
-        """
+        """Let nobody new in: newcomers would come until the end, and keep queues from emptying."""
         for group in self._all():
             try:
                 group.shut_door()
             except KernelRefused as refused:
-                if refused.number != errno.EPERM:
-                    raise
-                self._emit("socket.door_open", {"address": group.address})
+                said = {"address": group.address, "error": str(refused)}
+                self._emit("socket.door_open", said)
 
     def restore_backlog(self) -> None:
         """Set the backlogs again: a server that starts may have lowered them."""
@@ -202,6 +199,7 @@ class Seating:
         """Close everything; the workers that still serve have copies of their own."""
         for group in self._all():
             self._close(group)
+        self._doors = [group for group in self._all() if not group.close_door()]
         self._groups.clear()
         self._released.clear()
         self._closing.clear()
@@ -226,6 +224,8 @@ class Seating:
 
     def _check_order(self, group: Group) -> None:
         """Hold our idea of the kernel's order against the kernel's own: steering rests on it."""
+        if group.is_door_shut:
+            return  # nobody is steered to any more
         if len(group.sockets) <= MOST_SEATS_ASKED and group.is_order_true() is False:
             learnt = group.learn_order()
             self._emit("socket.order_lost", {"address": group.address, "learnt": learnt})

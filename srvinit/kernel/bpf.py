@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 BPF_MAXINSNS = 4096
 INSTRUCTION_BYTES = 8
-SO_ATTACH_FILTER = 26  # these two of asm-generic/socket.h, as on all but alpha, parisc and sparc
-SO_ATTACH_REUSEPORT_CBPF = 51
+SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h, as on all but alpha, parisc and sparc
 SKF_AD_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF, -0x1000
 SKF_NET_OFF = 0xFFF00000  # -0x100000
 
@@ -47,10 +46,6 @@ JUMP_IF_EQUAL = 0x15
 JUMP_IF_AT_LEAST = 0x35
 RETURN = 0x06
 RETURN_A = 0x16
-
-TCP_FLAGS_AT = 13
-SYN, SYN_ACK = 0x02, 0x12
-WHOLE_PACKET = 0xFFFFFFFF
 
 
 def instruction(code: int, k: int = 0, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -106,37 +101,18 @@ def place_for(address: bytes, port: int, place: int) -> bytes:
     )
 
 
-def drop_newcomers() -> bytes:
-    """As a listening socket's filter: drop each SYN, let through what completes a handshake."""
-    return (
-        instruction(LOAD_BYTE, TCP_FLAGS_AT)
-        + instruction(AND, SYN_ACK)
-        + instruction(JUMP_IF_EQUAL, SYN, 0, 1)
-        + instruction(RETURN, 0)
-        + instruction(RETURN, WHOLE_PACKET)
-    )
-
-
 def attach_to_group(sock: _socket.socket, program: bytes, what: str) -> None:
     """Put a program in the place of the group's present one, for all of its sockets at once.
 
     Raises KernelRefused. ENOPROTOOPT: no such option here. EINVAL: the socket is in no group.
     ENOMEM: the program is longer than net.core.optmem_max allows.
     """
-    _attach(sock, SO_ATTACH_REUSEPORT_CBPF, program, what)
+    option = SO_ATTACH_REUSEPORT_CBPF
+    ask("setsockopt", what, sock.setsockopt, _socket.SOL_SOCKET, option, fprog(program))
 
 
-def attach_to_socket(sock: _socket.socket, program: bytes, what: str) -> None:
-    """Filter the packets of one socket; accepted ones inherit it. Raises KernelRefused."""
-    _attach(sock, SO_ATTACH_FILTER, program, what)
-
-
-def _attach(sock: _socket.socket, option: int, program: bytes, what: str) -> None:
-    ask("setsockopt", what, sock.setsockopt, _socket.SOL_SOCKET, option, _fprog(program))
-
-
-def _fprog(program: bytes) -> bytes:
-    """Make a struct sock_fprog: the number of instructions, and where they are.
+def fprog(program: bytes) -> bytes:
+    """Make a struct sockfprog: the number of instructions, and where they are.
 
     The caller keeps the program alive until the kernel has copied it.
     """

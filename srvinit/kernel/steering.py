@@ -30,21 +30,19 @@ from __future__ import annotations
 
 import _socket
 import errno
-import posix
-import sys
 
 from srvinit.errors import KernelRefused
-from srvinit.kernel import bpf, tcp_table
+from srvinit.kernel import bpf
 from srvinit.kernel.binding import ask, bind_inet, closed_on_error, set_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from srvinit.kernel.door import Door
     from srvinit.settings.addresses import Bind
 
 STRANGER = -1  # in the order: a socket that is not ours
-TCP_INFO_BYTES = 32  # linux/tcp.h: eight bytes, rto, ato, snd_mss, rcv_mss, unacked, sacked
 
 
 class Group:
@@ -54,13 +52,24 @@ class Group:
     what was asked for last.
     """
 
-    __slots__ = ("_bind", "_name", "_order", "_settings", "_v6_only", "rotation", "sockets", "what")
+    __slots__ = (
+        "_bind",
+        "_door",
+        "_name",
+        "_order",
+        "_settings",
+        "_v6_only",
+        "rotation",
+        "sockets",
+        "what",
+    )
 
     def __init__(self, bind: Bind, *, backlog: int, nodelay: bool) -> None:
         self.sockets: dict[int, _socket.socket] = {}
         self.rotation: frozenset[int] = frozenset()
         self.what = bind.text
         self._bind = bind
+        self._door: Door | None = None  # once it is shut
         self._settings = (backlog, int(nodelay))
         self._order: list[int] = []  # place -> seat
         self._name: tuple[str, int] = ("", 0)
@@ -76,7 +85,7 @@ class Group:
         """
         if seat in self.sockets:
             raise ValueError(f"seat {seat} is open")
-        sock = self._bound()
+        sock = self._further()
         with closed_on_error(sock):
             self._tune(sock)  # it listens, and so is in the group, as the last
             self.sockets[seat] = sock
@@ -128,12 +137,19 @@ class Group:
         return self.what if sock is None else inet_text(sock, *self._name[:2])
 
     def close(self) -> None:
-        """Give up our copies; workers that still serve have their own."""
+        """Give up our copies; workers that still serve have their own. A shut door stays."""
         for sock in self.sockets.values():
             sock.close()
         self.sockets.clear()
         self._order.clear()
         self.rotation = frozenset()
+
+    def close_door(self) -> bool:
+        """Close the door, after `close`, if there is one and nobody else listens any more."""
+        if self._door is not None and self._door.is_alone():
+            self._door.close()
+            self._door = None
+        return self._door is None
 
     # --- who gets new connections ----------------------------------------------------------------
 
@@ -154,14 +170,26 @@ class Group:
             raise
 
     def shut_door(self) -> None:
-        """Have all SYNs dropped from now on, while who is on the way still gets in.
+        """Have all SYNs dropped from now on, while who is on the way still gets in: see `door`.
 
-        For the very end, when nobody is left to steer to: a newcomer's SYN comes again a second
-        later, finds the socket closed and is refused, where it would have been reset in the queue.
-        There is no way back: the filter stays.
+        For the very end, when nobody is left to steer to. There is no way back: whatever `rotate`
+        is told from here on, no worker gets anybody. Raises KernelRefused, and is open as before.
         """
-        for sock in self.sockets.values():
-            bpf.attach_to_socket(sock, bpf.drop_newcomers(), self.what)
+        from srvinit.kernel.door import Door
+
+        program = bpf.choose_among(self._places())
+        try:
+            self._door = Door(self._further, len(self._order), program, self.what)
+        except KernelRefused:
+            self._attach(self._places())
+            raise
+        self._order += [STRANGER] * self._door.size
+        self._attach(self._places())
+
+    @property
+    def is_door_shut(self) -> bool:
+        """Whether nobody new gets in."""
+        return self._door is not None
 
     def is_order_true(self) -> bool | None:
         """Ask the kernel whether it numbers the sockets as we do; None: it cannot be asked.
@@ -214,30 +242,26 @@ class Group:
     # --- who waits -------------------------------------------------------------------------------
 
     def queue_length(self, seat: int) -> int:
-        """Count the connections that wait to be accepted: tcpi_unacked, of a listening socket."""
-        return self._tcp_info(seat, -8)
+        """Count the connections that wait to be accepted."""
+        from srvinit.kernel import queues
+
+        return queues.length(self.sockets[seat])
 
     def queue_limit(self, seat: int) -> int:
-        """Say how many may wait: what listen(2) said last, whoever called it (tcpi_sacked)."""
-        return self._tcp_info(seat, -4)
+        """Say how many may wait: what listen(2) said last, whoever called it."""
+        from srvinit.kernel import queues
+
+        return queues.limit(self.sockets[seat])
 
     def has_waiting(self, seat: int) -> bool:
         """Say whether a connection waits that no worker has taken yet."""
         return self.queue_length(seat) > 0
 
     def on_the_way(self, seat: int) -> int:
-        """Count those that wait and those whose handshake is not complete yet.
+        """Count those that wait and those whose handshake is not complete yet."""
+        from srvinit.kernel import queues
 
-        One number, so nobody can be missed between two looks. A handshake takes a round trip, one
-        whose client is gone takes a minute: wait for it, but not for ever. Without /proc only those
-        that wait are counted. Dearer than `has_waiting`, since it reads a table of /proc.
-        """
-        sock = self.sockets[seat]
-        inode = posix.fstat(sock.fileno()).st_ino
-        for row in tcp_table.listening(sock.family):
-            if row.inode == inode:
-                return row.references - 1
-        return self.queue_length(seat)
+        return queues.on_the_way(self.sockets[seat])
 
     def restore_backlog(self) -> None:
         """Set the backlogs again after a worker may have lowered one; nothing else changes."""
@@ -252,7 +276,7 @@ class Group:
 
     # --- how -------------------------------------------------------------------------------------
 
-    def _bound(self) -> _socket.socket:
+    def _further(self) -> _socket.socket:
         """Bind a further socket to the address of the first; the first refuses to share it."""
         first = next(iter(self.sockets.values()))
         sock = ask("socket", self.what, _socket.socket, first.family, _socket.SOCK_STREAM)
@@ -306,25 +330,20 @@ class Group:
 
     def _places(self) -> list[int]:
         """Say where in the group the rotation's sockets stand; all of ours if there is none."""
+        if self._door is not None:
+            return [self._door.place]
         chosen = self.rotation or self.sockets.keys()
         return [place for place, seat in enumerate(self._order) if seat in chosen]
 
     def _size(self) -> int:
         """Count who listens on our address; without /proc, ourselves."""
-        sock = next(iter(self.sockets.values()))
-        inode = posix.fstat(sock.fileno()).st_ino
-        rows = tcp_table.listening(sock.family)
-        ours = [row.local for row in rows if row.inode == inode]
-        return sum(row.local in ours for row in rows) or len(self._order)
+        from srvinit.kernel import queues
+
+        return queues.sharers(next(iter(self.sockets.values()))) or len(self._order)
 
     def _attach(self, places: Iterable[int]) -> None:
         program = bpf.choose_among(places)
         bpf.attach_to_group(next(iter(self.sockets.values())), program, self.what)
-
-    def _tcp_info(self, seat: int, at: int) -> int:
-        sock = self.sockets[seat]
-        told = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, TCP_INFO_BYTES)
-        return int.from_bytes(told[TCP_INFO_BYTES + at :][:4], sys.byteorder)
 
 
 def open_group(
@@ -350,29 +369,6 @@ def open_group(
         for seat in others:
             group.open_seat(seat)
     except BaseException:
-        group.close()
-        raise
-    return group
-
-
-def adopt(
-    bind: Bind, fd: int, seats: Iterable[int], *, backlog: int, nodelay: bool = True
-) -> Group:
-    """Make a group of a socket that listens already, with its queue: it gets the first seat.
-
-    The fd is the group's from here on; on KernelRefused it stays the caller's, and serves as
-    before. At least two seats: a socket that listened before it would share is in no group yet.
-    """
-    first, *others = seats
-    group = Group(bind, backlog=backlog, nodelay=nodelay)
-    sock = ask("getsockname", bind.text, _socket.socket, -1, -1, -1, fd)
-    try:
-        group._take_first(sock, first)  # noqa: SLF001  our own
-        for seat in others:
-            group.open_seat(seat)
-    except BaseException:
-        group.sockets.pop(first, None)
-        sock.detach()
         group.close()
         raise
     return group

@@ -165,10 +165,10 @@ EVENTS = {
         "error",
     ),
     "socket.door_open": Event(
-        "info",
-        "without CAP_NET_ADMIN this kernel keeps nobody out of {address}: who connects while the"
-        " last workers stop may be reset",
-        "address",
+        "warning",
+        "nobody could be kept out of {address} ({error}): who connects while the last workers stop"
+        " may be reset",
+        "address error",
     ),
     "socket.order_lost": Event(
         "warning",

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from srvinit.errors import KernelRefused
-from srvinit.kernel import sockets
+from srvinit.kernel import bpf, sockets
 from srvinit.settings.addresses import bind_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Opener = Callable[..., list[sockets.Listener]]
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +55,12 @@ def refusal(*texts: str) -> KernelRefused:
     with pytest.raises(KernelRefused) as refused:
         sockets.open_listeners([bind_address(text) for text in texts])
     return refused.value
+
+
+def deafen(client: socket.socket) -> None:
+    """Have a socket hear nothing any more. Some kernels let root alone do so."""
+    program = bpf.instruction(bpf.RETURN, 0)
+    client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bpf.fprog(program))
 
 
 def port_of(listener: sockets.Listener) -> int:

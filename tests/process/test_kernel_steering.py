@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from forked import forked
-from listening import in_python
+from listening import deafen, in_python
 from proc import wait_until
+from scenes import rounds
 
 from srvinit.errors import KernelRefused
-from srvinit.kernel import bpf, steering
+from srvinit.kernel import bpf, queues, steering
 from srvinit.settings.addresses import bind_address
 
 if TYPE_CHECKING:
@@ -222,7 +224,7 @@ def test_after_steering_away_under_load_nobody_comes_any_more(group: steering.Gr
 def half_open(address: tuple[str, int]) -> socket.socket:
     """Send a SYN and be deaf to its answer, as a client far away is for a round trip."""
     client = socket.socket()
-    bpf.attach_to_socket(client, bpf.instruction(bpf.RETURN, 0), "a client")
+    deafen(client)
     client.settimeout(0)
     assert client.connect_ex(address) == errno.EINPROGRESS
     return client
@@ -263,27 +265,82 @@ def test_who_is_on_the_way_is_told_for_ipv6_too(text: str) -> None:
         assert (made.on_the_way(0), made.on_the_way(1)) == (0, 2)
 
 
+# -- the door -------------------------------------------------------------------------------------
+
+
+def knocking(address: tuple[str, int]) -> socket.socket:
+    """Begin to connect, and do not wait for it."""
+    client = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    client.settimeout(0)
+    assert client.connect_ex(address) == errno.EINPROGRESS
+    return client
+
+
+def outcome(client: socket.socket) -> int:
+    """Return the errno that a connection comes to."""
+    poll = select.poll()
+    poll.register(client, select.POLLOUT)
+    assert poll.poll(10_000), "waited 10 s for the client to hear something"
+    return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
 def test_a_shut_door_lets_in_who_is_on_the_way_and_refuses_newcomers_in_the_end(
     group: steering.Group,
 ) -> None:
     group.rotate([0])
     address = name_of(group)
-    with half_open(address) as early, socket.socket() as late:
+    with half_open(address) as early:
         wait_until(lambda: group.on_the_way(0) == 1, 5, "the SYN")
         group.shut_door()
-        late.settimeout(0)
-        assert late.connect_ex(address) == errno.EINPROGRESS
-        assert group.on_the_way(0) == 1
-        early.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
-        wait_until(lambda: group.has_waiting(0), 10, "the early one")
-        assert take(group) == {0: 1}
-        group.rotate([])
-        for seat in range(4):
-            assert group.close_seat(seat)
-        poll = select.poll()
-        poll.register(late, select.POLLOUT)
-        assert poll.poll(10_000), "waited 10 s for the late one to be refused"
-        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+        with knocking(address) as late:
+            assert group.on_the_way(0) == 1
+            early.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            wait_until(lambda: group.has_waiting(0), 10, "the early one")
+            assert take(group) == {0: 1}
+            group.rotate([])
+            for seat in range(4):
+                assert group.close_seat(seat)
+            group.close()
+            assert group.close_door()
+            assert outcome(late) == errno.ECONNREFUSED
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_nobody_gets_through_a_shut_door_in_whatever_order_sockets_are_closed(text: str) -> None:
+    """The workers' copies close unseen: whichever goes, the door keeps its place."""
+    for _ in range(rounds(2, 50)):
+        made = opened(text, range(4))
+        name = name_of(made)
+        hosts = {":0": ["127.0.0.1", "::1"], "[::1]:0": ["::1"]}.get(text, ["127.0.0.1"])
+        made.rotate([1, 2])
+        copies = [socket.socket(fileno=os.dup(sock.fileno())) for sock in made.sockets.values()]
+        with contextlib.ExitStack() as stack:
+            made.shut_door()
+            made.rotate([2])
+            made.close()
+            late = [stack.enter_context(knocking((host, name[1]))) for host in hosts]
+            for copy in random.sample(copies, len(copies)):
+                late += [stack.enter_context(knocking((host, name[1]))) for host in hosts]
+                held = [one for one in copies if one.fileno() >= 0]
+                assert [queues.on_the_way(one) for one in held] == [0] * len(held)
+                assert not made.close_door()
+                copy.close()
+            assert made.close_door()
+            assert {outcome(client) for client in late[:1]} == {errno.ECONNREFUSED}
+
+
+def test_a_door_that_cannot_be_shut_leaves_everything_as_it_was(group: steering.Group) -> None:
+    """Without descriptors, say."""
+    group.rotate([1, 2])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (os.dup(0) + 4, hard))
+    try:
+        with pytest.raises(KernelRefused, match="EMFILE"):
+            group.shut_door()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert came_to(group) == {1, 2}
+    assert group.is_order_true() is True
 
 
 # -- opening and closing --------------------------------------------------------------------------
@@ -375,22 +432,6 @@ def test_an_address_that_somebody_serves_is_refused(shares: bool) -> None:  # no
             opened(f"127.0.0.1:{other.getsockname()[1]}", range(2))
         assert refused.value.name == "EADDRINUSE"
         assert not steering.is_no_steering(refused.value)
-
-
-def test_a_socket_that_listens_already_is_taken_with_its_queue() -> None:
-    with socket.socket() as before:
-        before.bind(("127.0.0.1", 0))
-        before.listen(100)
-        address = before.getsockname()
-        knock(address, 3)
-        fd = os.dup(before.fileno())
-        made = steering.adopt(bind_address("127.0.0.1:0"), fd, [0, 1], backlog=100)
-        with contextlib.closing(made):
-            assert made.sockets[0].fileno() == fd
-            assert take(made) == {0: 3}
-            made.rotate([1])
-            assert came_to(made) == {1}
-            assert made.is_order_true() is True
 
 
 def test_the_backlog_is_set_back_and_the_blocking_mode_left_alone(group: steering.Group) -> None:

@@ -12,15 +12,17 @@ import socket
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import harness
 import proc
 import pytest
 from load import Load
-from scenes import BIND, LISTEN, QUICK, SLACK_S, at, port_of, python, rounds, stop
+from scenes import BIND, LISTEN, QUICK, SLACK_S, as_root, at, port_of, python, rounds, stop
 from steered import (
     CLIENTS,
     HELLO,
+    NOBODY,
     RATE,
     answers,
     finish,
@@ -112,16 +114,29 @@ def test_scaling_up_and_down_loses_no_new_connection(srvinit: Start) -> None:
     finish(pool)
 
 
-@HOWS
-def test_a_shutdown_under_load_cuts_nobody(srvinit: Start, pid1: bool) -> None:  # noqa: FBT001
-    """Whoever comes too late is refused, and may try elsewhere."""
+def shut_down_under_load(srvinit: Start, **how: Any) -> None:
+    """Start and stop; whoever comes too late is refused, and may try elsewhere."""
     for _ in range(rounds(2, 10)):
-        pool = start(srvinit, "-w3", pid1=pid1)
+        pool = start(srvinit, "-w3", **how)
         with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
             load.wait_requests(100)
             finish(pool)
             losses = lost(load.stop())
         assert {loss["how"] for loss in losses} <= {"refused"}
+
+
+@HOWS
+def test_a_shutdown_under_load_cuts_nobody(srvinit: Start, pid1: bool) -> None:  # noqa: FBT001
+    shut_down_under_load(srvinit, pid1=pid1)
+
+
+@as_root
+def test_a_shutdown_under_load_cuts_nobody_though_srvinit_has_no_right(srvinit: Start) -> None:
+    """The kernel keeps filters from it; a door it can shut all the same."""
+    harness.program("setpriv")
+    # The interpreter of the tests may lie where nobody may look: /root.
+    command = ["/usr/bin/python3", *python("bare.py", "0")[1:]]
+    shut_down_under_load(srvinit, command=command, prefix=NOBODY, pid1=False, cwd="/")
 
 
 def test_a_shutdown_answers_all_who_wait_in_any_queue(srvinit: Start) -> None:

@@ -14,6 +14,7 @@ import proc
 import pytest
 from load import Load
 from scenes import LISTEN, QUICK, as_root, names, port_of, python, stop
+from steered import NOBODY
 
 if TYPE_CHECKING:
     from harness import Srvinit
@@ -23,7 +24,6 @@ STEERED = "--bind-mode=steered"
 BARE = python("bare.py")
 HELLO = b"GET / HTTP/1.0\r\n\r\n"
 APP = Path(__file__).parent / "apps" / "counting.py"
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
 
 
 def start(srvinit: Start, *arguments: str, command: list[str] = BARE, **how: object) -> Srvinit:

@@ -130,20 +130,13 @@ def test_one_connection_over_ipv6_is_told_from_all_others() -> None:
     assert run(program, v4("127.0.0.1", 40_000)[:40]) == 2
 
 
-@pytest.mark.parametrize(("flags", "passes"), [(0x02, 0), (0xC2, 0), (0x10, 1), (0x12, 1), (4, 1)])
-def test_a_shut_door_drops_what_begins_and_nothing_else(flags: int, passes: int) -> None:
-    """SYN, with ECN and without; ACK, SYN+ACK, RST."""
-    header = bytes(13) + bytes([flags]) + bytes(6)
-    assert bool(run(bpf.drop_newcomers(), transport=header)) == bool(passes)
-
-
 def test_an_instruction_is_laid_out_as_the_kernel_lays_it_out() -> None:
     assert bpf.instruction(0x35, 7, 1, 2) == struct.pack("@HBBI", 0x35, 1, 2, 7)
 
 
 def test_the_kernel_is_told_where_the_instructions_are() -> None:
     program = bpf.choose_among([1, 4])
-    count, address = struct.unpack("@HP", bpf._fprog(program))
+    count, address = struct.unpack("@HP", bpf.fprog(program))
     assert count * 8 == len(program)
     assert ctypes.string_at(address, len(program)) == program
 

@@ -54,6 +54,7 @@ OBJECTS: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "shutdown": {
         "why": ("string", "what it was asked by"),
+        "began_at": ("number", f"when it was asked: {TIME}"),
         "stop_at": ("number", f"when the workers are asked to stop: {TIME}"),
         "kill_by": ("number", f"when those that are left get SIGKILL: {TIME}"),
         "by": ("number", f"when srvinit has ended, whatever they do: {TIME}"),
@@ -67,6 +68,7 @@ OBJECTS: dict[str, dict[str, tuple[Any, str]]] = {
         "recycle.retries": ("integer", "failures before a recycle is given up"),
         "recycle.max_surge": ("integer", "live workers above count, worked out"),
         "recycle.max_unavailable": ("integer", "ready workers that may be missing, worked out"),
+        "bind.backlog": ("integer?", "connections that may wait, where it is set"),
         "restart.delay": ("number", "seconds after a crash before another is started"),
         "restart.policy": ("string", "always, on-failure, never"),
         "restart.limit": ("integer", "failures in a row before srvinit gives up; 0: never"),
@@ -118,6 +120,7 @@ OBJECTS: dict[str, dict[str, tuple[Any, str]]] = {
         "workers_started": ("integer", "worker processes"),
         "restarts": ("{restarts}", "workers started in the place of one that ended by itself"),
         "recycles": ("{outcomes}", "recycles by outcome"),
+        "recycle_seconds": ("number", "what those that finished took, together"),
         "spawn_failures": ("integer", "workers that could not be started: no process"),
         "kills": ("integer", "workers whose group was sent SIGKILL"),
         "orphans_reaped": ("integer", "processes that were no workers"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
     from typing import Any
 
+    from srvinit.endpoint import Endpoint
     from srvinit.kernel.sockets import Inherited, Listener
     from srvinit.options import Options
     from srvinit.seating import Seating
@@ -28,6 +29,7 @@ class Listening:
     def __init__(self, emit: Emit) -> None:
         self.listeners: list[Listener] = []
         self.seating: Seating | None = None  # set where sockets are steered
+        self.endpoint: Endpoint | None = None  # set where `http` is
         self._binds: tuple[Bind, ...] = ()
         self._released: list[Listener] = []  # no longer wanted, but old workers still serve them
         self._emit = emit
@@ -55,8 +57,17 @@ class Listening:
         Raises KernelRefused, which names the address. Sockets that srvinit's parent handed over
         are shared: their number is the parent's.
         """
-        if not options.bind and not inherited:
-            return
+        fresh = self._fresh_endpoint(options)
+        try:
+            if options.bind or inherited:
+                self._open_sockets(options, inherited, count)
+        except KernelRefused:
+            if fresh is not None:
+                fresh.close()
+            raise
+        self._move_endpoint(options, fresh)
+
+    def _open_sockets(self, options: Options, inherited: list[Inherited], count: int) -> None:
         if options.bind_mode == "steered" and not inherited:
             self._open_seats(options, range(count))
         from srvinit.kernel import sockets
@@ -106,6 +117,28 @@ class Listening:
             raise UsageError(
                 [f"bind.mode {options.bind_mode}: it cannot change while srvinit runs; start anew"]
             )
+        fresh = self._fresh_endpoint(options)
+        try:
+            self._reopen(options)
+        except KernelRefused:
+            if fresh is not None:
+                fresh.close()
+            raise
+        self._move_endpoint(options, fresh)
+
+    def _fresh_endpoint(self, options: Options) -> Listener | None:
+        """Open the socket of `http` where it is a new one. Raises KernelRefused."""
+        if self.endpoint is None and options.http is not None:
+            from srvinit.endpoint import Endpoint
+
+            self.endpoint = Endpoint(self._emit)
+        return None if self.endpoint is None else self.endpoint.open(options.http)
+
+    def _move_endpoint(self, options: Options, fresh: Listener | None) -> None:
+        if self.endpoint is not None and (fresh is not None or options.http is None):
+            self.endpoint.go_over(fresh)
+
+    def _reopen(self, options: Options) -> None:
         from srvinit.kernel import sockets
 
         known = [address for _, address, _ in self.sockets(None)]
@@ -179,7 +212,22 @@ class Listening:
 
     def other_fds(self, seat: int) -> list[int]:
         """List the descriptors of sockets that are not for a worker on this seat."""
-        return [] if self.seating is None else self.seating.other_fds(seat)
+        others = [] if self.seating is None else self.seating.other_fds(seat)
+        return others if self.endpoint is None else others + self.endpoint.fds
+
+    def due(self) -> float | None:
+        """Say when `tend` is worth a call; None: never."""
+        return None if self.endpoint is None else self.endpoint.due()
+
+    def tend(self) -> None:
+        """Start the endpoint's helper if it is time to; the first workers must run by now."""
+        if self.endpoint is not None:
+            self.endpoint.tend()
+
+    def end(self) -> None:
+        """End the endpoint: the last thing to go."""
+        if self.endpoint is not None:
+            self.endpoint.end()
 
     def restore_backlog(self) -> None:
         """Set the backlogs again: a server that starts may have lowered them."""

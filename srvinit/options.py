@@ -35,6 +35,7 @@ from srvinit.settings.values import (
     duration,
     duration_or_none,
     duration_or_off,
+    endpoint_or_none,
     not_yet,
     pair,
     path_or_none,
@@ -280,12 +281,12 @@ class Options:
         "debug, info, warning, error; the least that is logged",
         metavar="LEVEL",
     )
-    http: str | None = setting(
-        not_yet("none", None),
+    http: Bind | None = setting(
+        endpoint_or_none,
         None,
-        "address of the probe and metrics endpoint",
+        "address of the probe and metrics endpoint; `/livez`, `/readyz`, `/metrics`, `/status` at "
+        "`:9090`, `127.0.0.1:9090`, `[::1]:9090` or `unix:PATH`, served by a child of its own",
         metavar="ADDRESS",
-        is_later=True,
     )
 
     sources: dict[str, str]  # where each setting that is no default comes from, by name

@@ -142,7 +142,8 @@ def worker_count(options: Options) -> tuple[int, str]:
 
 def check_descriptors(options: Options, count: int) -> None:
     """Refuse a start that would run out of descriptors. Raises UsageError."""
-    needed = descriptors.needed(count, len(options.bind), notify=options.worker_require == "notify")
+    sockets = len(options.bind) + (options.http is not None)  # whose helper is the second of two
+    needed = descriptors.needed(count, sockets, notify=options.worker_require == "notify")
     limit = descriptors.limit()
     if 0 <= limit < needed:
         fault = (

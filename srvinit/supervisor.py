@@ -101,10 +101,11 @@ class Supervisor:
         posix.sched_yield()  # a worker that is queued behind us on our CPU goes first
         from srvinit.orphans import Orphans
 
-        self._orphans = Orphans()
+        self._orphans = Orphans(self._listening, self._emit)
         self._orphans.adopt()  # before a worker has got so far as to leave any
         while self.status is None:
             self._survive(self._turn)
+        self._listening.end()
         if self._setup.jobs is not None:
             self._setup.jobs.end()
         return self.status
@@ -157,6 +158,7 @@ class Supervisor:
             self._feed(events.Tick(), looked_at)
         if self._is_settled_in:
             self._publisher.publish(self.pool, self._listening, self.log.dropped)
+            self._listening.tend()
             self.log.flush()
 
     def _workers_run(self) -> bool:
@@ -180,9 +182,9 @@ class Supervisor:
         if not self._is_settled_in:
             dues.append(self._began_at + SETTLE_IN_S)
         else:
-            dues.append(self._publisher.due())
             retry_s = self.log.retry_in()
-            dues.append(None if retry_s is None else now + retry_s)
+            dues += [self._listening.due(), None if retry_s is None else now + retry_s]
+            dues.append(self._publisher.due())
         known = [due for due in dues if due is not None]
         return signals.wait(max(0.0, min(known) - now) if known else None)
 
@@ -255,14 +257,11 @@ class Supervisor:
 
     def _judge_exits(self) -> None:
         """Judge every child that has ended: a worker by the core, an orphan by nobody."""
-        from srvinit import words
         from srvinit.kernel import reap
 
         while self.status is None and (ended := reap.peek()) is not None:
             if ended.pid not in self._watch.running:
-                reap.reap(ended.pid)
-                code = words.exit_code(ended.status)
-                self._emit("orphan.reaped", {"pid": ended.pid, "status": code})
+                self._orphans.bury(ended.pid, ended.status)
                 continue
             self._take_signals(signals.drain())
             for event in self._watch.last_words(ended.pid):

@@ -86,6 +86,19 @@ def close_all(fds: Iterable[int]) -> None:
             continue
 
 
+def close_others(kept: Iterable[int]) -> None:
+    """Close all that is open but `kept`; 0, 1 and 2 lead to /dev/null.
+
+    For a child that shares srvinit's descriptors and stays.
+    """
+    spared = set(kept)
+    close_all(fd for fd in _inherited() if fd not in spared)
+    null_fd = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    for fd in (0, 1, 2):
+        posix.dup2(null_fd, fd)
+    posix.close(null_fd)
+
+
 def needed(workers: int, sockets: int, *, notify: bool = False) -> int:
     """Count the descriptors needed at once while `workers` are started with `sockets`.
 

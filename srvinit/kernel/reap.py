@@ -75,6 +75,14 @@ def reap(pid: int) -> bool:
         return False
 
 
+def await_end(pid: int) -> None:
+    """Reap a child that has let go of its descriptors already: it is about to be a zombie."""
+    try:
+        posix.waitpid(pid, 0)
+    except ChildProcessError:  # ECHILD: reaped already
+        return
+
+
 def has_children() -> bool:
     """Say whether there is any child, living or ended."""
     try:

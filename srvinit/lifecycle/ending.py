@@ -47,6 +47,7 @@ class End:
     """What is known of the end: nothing, until it begins. Instants are monotonic seconds."""
 
     __slots__ = (
+        "began_at",
         "done_by",
         "half_by",  # when the last worker is asked to stop though connections wait
         "interrupted_at",
@@ -63,7 +64,7 @@ class End:
     )
 
     def __init__(self) -> None:
-        self.stop_at = self.kill_by = self.done_by = 0.0
+        self.began_at = self.stop_at = self.kill_by = self.done_by = 0.0
         self.half_by: float | None = None
         self.kill_at: float | None = None
         self.sweep_by: float | None = None
@@ -158,6 +159,7 @@ def _begin(
     end, options = pool.end, pool.options
     pool.phase = DRAINING
     end.reason = why
+    end.began_at = now
     end.stop_at = now + delay
     end.kill_by = end.stop_at + options.shutdown_timeout
     end.done_by = end.kill_by + options.shutdown_margin

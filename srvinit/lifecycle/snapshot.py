@@ -50,7 +50,13 @@ def shutdown(pool: Pool) -> dict[str, Any] | None:
     if pool.phase == ending.SERVING:
         return None
     end = pool.end
-    return {"why": end.reason, "stop_at": end.stop_at, "kill_by": end.kill_by, "by": end.done_by}
+    return {
+        "why": end.reason,
+        "began_at": end.began_at,
+        "stop_at": end.stop_at,
+        "kill_by": end.kill_by,
+        "by": end.done_by,
+    }
 
 
 def recycle(pool: Pool) -> dict[str, Any] | None:

@@ -184,6 +184,22 @@ EVENTS = {
         "address error",
         "srvinit exits with 1.",
     ),
+    # --- probes and metrics --------------------------------------------------------------------
+    "endpoint.started": Event(
+        "info",
+        "pid {pid} answers probes and scrapes at {address}[; {next}]",
+        "address pid next?",
+    ),
+    "endpoint.died": Event(
+        "warning",
+        "what answers probes and scrapes [(pid {pid}) ended|could not be started]: {reason};"
+        " the next follows in {retry_s}",
+        "pid? reason retry_s traceback?",
+        "endpoint.started. Workers and recycles go on; who asks meanwhile waits for it.",
+    ),
+    "endpoint.closed": Event(
+        "info", "probes and scrapes are not answered at {address} any more", "address"
+    ),
     # --- workers -------------------------------------------------------------------------------
     "worker.started": Event(
         "info",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PACKAGE = "prometheus_client"
+NOT_INSTALLED = "prometheus_client is not installed (pip install 'srvinit[metrics]')"
 UNUSED = (
     "gzip",
     "http",

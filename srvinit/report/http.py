@@ -39,6 +39,17 @@ LONGEST_REST_S = 0.2
 
 TEXT = "text/plain; charset=utf-8"
 METHODS = {"GET", "HEAD"}
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -263,7 +274,9 @@ class Server:
         if is_last:
             headers.append(("Connection", "close"))
             client.is_leaving = True
-        client.unsent += http.send(h11.Response(status_code=answer.status, headers=headers)) or b""
+        reason = REASONS.get(answer.status, "")
+        head = h11.Response(status_code=answer.status, headers=headers, reason=reason)
+        client.unsent += http.send(head) or b""
         is_head = client.request is not None and client.request.method == b"HEAD"
         if not is_head:
             client.unsent += http.send(h11.Data(data=answer.body)) or b""

@@ -42,7 +42,6 @@ class Metric(Record):
 
 # What stands in a label, and is there from the start, so that a rate begins at nought.
 STATES = (
-    "spawning",
     "starting",
     "ready",
     "settled",
@@ -296,14 +295,15 @@ def _of_the_end(status: Mapping[str, Any], readings: Readings) -> dict[str, list
 
 def _of_sockets(status: Mapping[str, Any], readings: Readings) -> dict[str, list[Sample]]:
     """Add up the sockets of each address: steered, each worker has one."""
+    backlog, longest = status["settings"]["bind.backlog"], readings.longest_queue
+    limit = min(backlog or longest, longest)  # the kernel cuts it
     lengths: dict[str, int] = {}
     limits: dict[str, int] = {}
     for socket in status["sockets"]:
         address, inode = socket["address"], socket["inode"]
         if inode in readings.queues:
             lengths[address] = lengths.get(address, 0) + readings.queues[inode]
-            if readings.longest_queue:
-                limit = min(socket["backlog"], readings.longest_queue)
+            if limit:
                 limits[address] = limits.get(address, 0) + limit
     return {
         "srvinit_accept_queue_length": [((it,), number) for it, number in lengths.items()],

@@ -42,6 +42,7 @@ SETTINGS = (
     "recycle_timeout",
     "recycle_settle",
     "recycle_retries",
+    "bind_backlog",
     "restart_delay",
     "restart_policy",
     "restart_limit",
@@ -70,6 +71,7 @@ class Status:
             "workers_started": 0,
             "restarts": dict.fromkeys(RESTARTS, 0),
             "recycles": dict.fromkeys(OUTCOMES, 0),
+            "recycle_seconds": 0.0,
             "spawn_failures": 0,
             "kills": 0,
             "orphans_reaped": 0,
@@ -127,6 +129,8 @@ class Status:
 
     def _recycle_ended(self, outcome: str, fields: Mapping[str, Any]) -> None:
         self._counters["recycles"][outcome] += 1
+        took_s = self._counters["recycle_seconds"] + fields.get("seconds", 0.0)
+        self._counters["recycle_seconds"] = round(took_s, 3)
         running, self._running = self._running or {}, None
         self._ended.append(
             {
@@ -199,8 +203,8 @@ class Status:
 
         shutdown, running = facts["shutdown"], facts["recycle"]
         if shutdown is not None:
-            times = {name: self._unix(shutdown[name]) for name in ("stop_at", "kill_by", "by")}
-            shutdown = shutdown | times
+            names = ("began_at", "stop_at", "kill_by", "by")
+            shutdown = shutdown | {name: self._unix(shutdown[name]) for name in names}
         if running is not None and self._running is not None:
             began_at = self._unix(running["began_at"])
             running = {**self._running, **running, "began_at": began_at}

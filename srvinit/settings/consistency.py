@@ -81,6 +81,18 @@ def _watchdog_without_notify(options: Options) -> str:
     )
 
 
+def _http_where_workers_serve(options: Options) -> str:
+    http = options.http
+    if http is None or (http.kind == "tcp" and not http.port):
+        return ""
+    if all(bind.place != http.place for bind in options.bind):
+        return ""
+    return (
+        f"http {http} is an address that workers serve: expected one that is not in bind "
+        f"({_origins(options, ['http', 'bind'])})"
+    )
+
+
 def _listen_without_a_socket(options: Options) -> str:
     if options.worker_require != "listen" or options.bind:
         return ""
@@ -101,4 +113,5 @@ RULES = (
     ),
     ({"recycle.max_surge", "recycle.max_unavailable"}, _no_way_to_recycle),
     ({"worker.watchdog", "worker.require"}, _watchdog_without_notify),
+    ({"http", "bind"}, _http_where_workers_serve),
 )

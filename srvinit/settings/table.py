@@ -37,6 +37,7 @@ GROUPS = {
 # where one of them is given.
 JUDGED_TOGETHER = frozenset(
     (
+        "http",
         "recycle.max_surge",
         "recycle.max_unavailable",
         "shutdown.delay",

@@ -246,6 +246,22 @@ def address(value: object) -> Bind:
     return bind_address(value)
 
 
+def endpoint_or_none(value: object) -> Bind | None:
+    """Read an address that HTTP is spoken at; None is none."""
+    if value is None or value == "none":
+        return None
+    from srvinit.settings.addresses import BIND, bind_address
+
+    expected = ":PORT, HOST:PORT, [IPV6]:PORT or unix:PATH"
+    try:
+        bind = bind_address(value)
+    except RefusedError as refused:
+        raise RefusedError(str(refused).replace(BIND, expected)) from refused
+    if bind.kind not in {"tcp", "unix"} or bind.name:
+        raise RefusedError(f"expected {expected}")
+    return bind
+
+
 def not_yet(spelling: str, value: T) -> Callable[[object], T]:
     """Make the reader of a setting whose engine is not built: `spelling` or `value`, no other."""
 

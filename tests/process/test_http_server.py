@@ -111,7 +111,7 @@ def test_requests_sent_in_one_go_are_answered_in_their_order(connect: Connect) -
     client.sendall("".join(f"GET {it} HTTP/1.1\r\nHost: it\r\n\r\n" for it in paths).encode())
     client.sendall(last.encode())
 
-    answers = until_end(client).decode().split("HTTP/1.1 200 \r\n")[1:]
+    answers = until_end(client).decode().split("HTTP/1.1 200 OK\r\n")[1:]
     assert [it.partition("\r\n\r\n")[2].strip() for it in answers] == [*paths, "/end"]
 
 

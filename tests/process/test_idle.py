@@ -53,8 +53,9 @@ def wait_until_quiet(pool: Srvinit, within: float = 15) -> None:
         ([BIND, *LISTEN], python("web.py")),
         (["--worker-require=notify"], [sys.executable, "-S", "-c", NOTIFIES]),
         ([], python("talk.py")),
+        (["--http=127.0.0.1:0"], python("talk.py")),
     ],
-    ids=["listen", "notify", "online"],
+    ids=["listen", "notify", "online", "http"],
 )
 def test_a_quiet_srvinit_sleeps(srvinit: Start, options: list[str], worker: list[str]) -> None:
     """No wake-up at all, whatever ready means."""

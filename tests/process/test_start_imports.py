@@ -61,6 +61,7 @@ OWN = {
 }
 BIND = {"kernel.binding", "kernel.sockets", "settings.addresses"}
 LISTEN = {*BIND, "kernel.procfs", "kernel.readiness", "settings.consistency"}
+HTTP = {*BIND, "endpoint", "settings.consistency"}
 NOTIFY = {"kernel.notify", "kernel.procfs", "settings.consistency"}
 
 # In the child, at its exec: one line with the names. posix is built in and imported anyway.
@@ -100,8 +101,9 @@ def srvinit_line() -> str:
         (["--bind=127.0.0.1:0"], BIND),
         (["--bind=127.0.0.1:0", "--worker-require=listen"], LISTEN),
         (["--worker-require=notify"], NOTIFY),
+        (["--http=127.0.0.1:0"], HTTP),
     ],
-    ids=["plain", "bind", "listen", "notify"],
+    ids=["plain", "bind", "listen", "notify", "http"],
 )
 def test_nothing_is_imported_before_the_first_exec_that_is_not_needed_for_it(
     options: list[str], more: set[str]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from srvinit.lifecycle import ending, worker
 from srvinit.report import exposition, metrics
 from srvinit.report.metrics import METRICS, Accounts, Collector, Readings
 
+DOCS = Path(__file__).parents[2] / "docs"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -24,7 +27,7 @@ def one_worker(slot: int, pid: int, state: str = "proven", generation: int = 1) 
 
 
 def one_socket(inode: int, **more: Any) -> dict[str, Any]:
-    return {"address": ":8080", "kind": "tcp", "inode": inode, "backlog": 100, "seat": None} | more
+    return {"address": ":8080", "kind": "tcp", "inode": inode, "seat": None} | more
 
 
 def status(**more: Any) -> dict[str, Any]:
@@ -39,6 +42,7 @@ def status(**more: Any) -> dict[str, Any]:
         "serving": 2,
         "failures_in_row": 0,
         "shutdown": None,
+        "settings": {"bind.backlog": 100},
         "recycles": {"running": None, "ended": []},
         "counters": {
             "workers_started": 9,
@@ -111,8 +115,14 @@ def test_a_metric_is_named_as_prometheus_has_it(name: str) -> None:
 
 
 def test_states_and_phases_are_those_of_the_core() -> None:
-    assert set(metrics.STATES) == set(worker.STATES) - {worker.GONE}
+    assert set(metrics.STATES) == set(worker.STATES) - {worker.SPAWNING, worker.GONE}
     assert tuple(phase for phase in ending.PHASES if phase != ending.DONE) == metrics.PHASES
+
+
+def test_the_page_in_docs_is_that_of_the_table() -> None:
+    generated = runpy.run_path(str(DOCS / "generate_metrics.py"))
+
+    assert (DOCS / "metrics.md").read_text() == generated["markdown"]()
 
 
 # --- what becomes of a status --------------------------------------------------------------------
@@ -170,12 +180,24 @@ def test_the_cpu_time_of_a_slot_goes_on_when_its_worker_is_replaced() -> None:
 
 
 def test_the_queues_of_an_address_are_added_up_and_so_are_their_limits() -> None:
-    sockets = [one_socket(71), one_socket(72, seat=1), one_socket(73, backlog=9999)]
+    sockets = [one_socket(71), one_socket(72, seat=1), one_socket(73, address=":81")]
 
     found = made(status(sockets=sockets), readings(queues={71: 1, 72: 2, 73: 4}))
 
-    assert found["srvinit_accept_queue_length"] == {(":8080",): 7}
-    assert found["srvinit_accept_queue_limit"] == {(":8080",): 100 + 100 + 4096}
+    assert found["srvinit_accept_queue_length"] == {(":8080",): 3, (":81",): 4}
+    assert found["srvinit_accept_queue_limit"] == {(":8080",): 200, (":81",): 100}
+
+
+@pytest.mark.parametrize(
+    ("backlog", "longest", "limit"),
+    [(None, 4096, 4096), (9999, 4096, 4096), (5, 4096, 5), (None, 0, None), (9, 0, None)],
+)
+def test_no_queue_is_longer_than_the_kernel_lets_any_be(
+    backlog: int | None, longest: int, limit: int | None
+) -> None:
+    found = made(status(settings={"bind.backlog": backlog}), readings(longest_queue=longest))
+
+    assert found["srvinit_accept_queue_limit"].get((":8080",)) == limit
 
 
 def test_a_socket_whose_queue_nobody_tells_is_left_out() -> None:

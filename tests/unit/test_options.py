@@ -575,7 +575,6 @@ def test_nothing_is_concluded_from_a_value_that_was_refused() -> None:
 @pytest.mark.parametrize(
     ("attribute", "value", "default"),
     [
-        ("http", "127.0.0.1:9090", "none"),
         ("worker_max_memory", "512Mi", "off"),
         ("recycle_watch", "/etc/config", "none"),
     ],

@@ -28,6 +28,7 @@ from srvinit.settings.table import (
 from srvinit.settings.values import (
     Count,
     Portion,
+    Size,
     address,
     boolean,
     choice,
@@ -41,6 +42,7 @@ from srvinit.settings.values import (
     path_or_none,
     plain,
     portion,
+    size_or_off,
     some_duration,
     whole,
     whole_or_none,
@@ -63,6 +65,7 @@ __all__ = [
     "Options",
     "Portion",
     "Setting",
+    "Size",
 ]
 
 
@@ -135,14 +138,15 @@ class Options:
     worker_max_age: float = setting(
         duration_or_off,
         "off",
-        "recycle a worker that is older; with jitter, so that they do not go all at once",
+        "recycle a worker that is older; with jitter (up to a tenth less), and one at a time",
     )
-    worker_max_memory: int = setting(
-        not_yet("off", 0),
+    worker_max_memory: Size | None = setting(
+        size_or_off,
         "off",
-        "recycle a worker that is larger; the RSS of its group",
-        metavar="BYTES",
-        is_later=True,
+        "recycle a worker that is larger; by the RSS of its process group, in three looks in a "
+        "row, 5 s apart. `512MiB`, `512Mi`, `1.5GB`, or `40%` of the container's limit. The "
+        "largest goes first, one at a time, and the same slot again after 5 min at the earliest",
+        metavar="SIZE",
     )
     worker_quiesce: float = setting(
         duration,

@@ -173,7 +173,7 @@ class Supervisor:
             self._setup.settled()
         from srvinit.upkeep import Upkeep
 
-        self._watch.upkeep = Upkeep(self._emit)
+        self._watch.upkeep = Upkeep(self._emit, self._options)
 
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
@@ -329,6 +329,8 @@ class Supervisor:
         self._options = options
         self.log.configure(options.log_format, options.log_level)
         self._prepare(options)
+        if self._watch.upkeep is not None:
+            self._watch.upkeep.configure(options)
         return events.ConfigRead(options, *worker_count(options))
 
     def _sweep(self, order: actions.Sweep) -> events.Event | None:

@@ -135,6 +135,9 @@ class Watch:
     def due(self) -> float | None:
         """Say when `collect` is worth a call though no signal came; None: never."""
         dues = [self._probe_at] if self._probed else []
+        upkeep_due = None if self.upkeep is None else self.upkeep.due()
+        if upkeep_due is not None:
+            dues.append(upkeep_due)
         if self._has_seats():
             dues.append(self._seats_at)
         if self._queue is not None:
@@ -161,6 +164,8 @@ class Watch:
                 self._queue = None
                 yield events.QueueEmptied()
 
+        if self.upkeep is not None:
+            yield from self.upkeep.collect(self.running)
         if self._has_seats() and now >= self._seats_at:
             yield from self._look_at_seats(now)
 
@@ -188,7 +193,7 @@ class Watch:
         failed = running.failed
         if failed is None:
             # Between a kill of ours and the exit another may have struck first: no matter, then.
-            why = None if running.is_killed or not self.upkeep else self.upkeep.oom_why(status)
+            why = None if running.is_killed or not self.upkeep else self.upkeep.oom_why(pid, status)
             return events.Exited(pid, status, 0, why or "", why is not None)
         from srvinit.kernel.exec_words import explain
 

@@ -397,7 +397,13 @@ class Oracle:
 
     def _check_bounds(self, size: int) -> None:
         pool = self.pool
-        sizes = [len(pool._timers), len(pool.vacant), len(pool.stale), len(pool.aged)]
+        sizes = [
+            len(pool._timers),
+            len(pool.vacant),
+            len(pool.stale),
+            len(pool.aged),
+            len(pool.large),
+        ]
         sizes += [len(pool.seats.rotation), len(pool.seats.unwatched), len(pool.seats.left)]
         sizes += [len(pool.seats.kept), len(pool.seats.waited)]
         if max(sizes) > 200 + 8 * size:

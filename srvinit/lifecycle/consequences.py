@@ -87,6 +87,7 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     """Forget a worker that is gone, and say what comes next in its slot."""
     pool.workers.pop(worker.pid, None)
     pool.aged.pop(worker.number, None)
+    pool.large.pop(worker.number, None)
     pool.live_here -= worker.slot < pool.count
     pool.stale_live -= worker.is_stale
     slot = pool.slots[worker.slot]

@@ -17,7 +17,7 @@ from _heapq import heappop, heappush
 
 from srvinit.lifecycle import ending, steering
 from srvinit.lifecycle.actions import Log, ReadConfig, ReleaseSockets, TellManager
-from srvinit.lifecycle.worker import COUNTED_STATES, PROVEN, SERVING_STATES, SPAWNING
+from srvinit.lifecycle.worker import COUNTED_STATES, SERVING_STATES, SPAWNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Recycle:
-    """A pass that replaces workers: all that were live when it began, or those that grew old."""
+    """A pass that replaces workers: all that were live when it began, or one that is to go."""
 
     __slots__ = (
         "began_at",
@@ -103,6 +103,9 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
     pool.stale_live = 0
     pool.stale.clear()
     pool.recycle = None
+    # New workers do not start: who is too old or too large is told of again if it stays so.
+    pool.aged.clear()
+    pool.large.clear()
     steering.let_go_of_waited_seats(pool)
     by = now + pool.options.recycle_timeout
     for slot in pool.slots:
@@ -215,11 +218,11 @@ def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
         pool.is_recycle_queued = False
         pool.is_reading = True
         return [ReadConfig()]
-    aged = [worker for worker in pool.aged.values() if worker.state == PROVEN]
-    pool.aged.clear()
-    if aged:
-        return begin_recycle(pool, "worker.max_age", now, only=aged)
-    return None
+    if not pool.aged and not pool.large:
+        return None
+    from srvinit.lifecycle import renewal
+
+    return renewal.begin(pool, now)
 
 
 def serve_waited_seats(pool: Pool, now: float) -> list[Action] | None:

@@ -101,6 +101,17 @@ class Pinged(Event):
     pid: int
 
 
+class TooLarge(Event):
+    """The worker's processes have more memory than worker.max_memory, and not for a moment.
+
+    `size` is what they have in bytes, `limit` what they may have. It is told again and again.
+    """
+
+    pid: int
+    size: int
+    limit: int
+
+
 class Announced(Event):
     """The worker said something for people through its notify socket (STATUS=, STOPPING=1)."""
 

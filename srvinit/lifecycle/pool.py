@@ -50,13 +50,24 @@ TIMERS_KEPT = 64
 class Slot:
     """A worker's place, 0 to count - 1. It outlives the worker."""
 
-    __slots__ = ("holder", "index", "is_complete", "refill_at", "successor", "why")
+    __slots__ = (
+        "holder",
+        "index",
+        "is_complete",
+        "refill_at",
+        "renew_after",
+        "successor",
+        "told_large",
+        "why",
+    )
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.holder: Worker | None = None
         self.successor: Worker | None = None  # the replacement under way; never without a holder
         self.refill_at = 0.0  # no new worker here before
+        self.renew_after = 0.0  # none here is recycled for its size before
+        self.told_large = -1  # the worker, by number, of which it was last said that it stays so
         self.is_complete = False  # restart.policy wants no other worker here
         self.why = "start"  # what the next worker here is started for
 
@@ -100,6 +111,7 @@ class Pool:
         self.recycle_asked_at = 0.0  # when the last of them was taken in
         self.changed: set[Worker] | None = None  # since somebody looked; None: nobody looks
         self.aged: dict[int, Worker] = {}  # grown old, by number; they wait for their recycle
+        self.large: dict[int, tuple[int, Worker]] = {}  # too large, with their sizes, by number
         self.failures_in_row = 0
         self.oom_kills = 0  # workers that the kernel killed for lack of memory
         self.has_run = False  # some worker got past its exec

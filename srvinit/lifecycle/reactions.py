@@ -20,6 +20,7 @@ from srvinit.lifecycle.events import (
     QueueEmptied,
     SeatWaits,
     SignalArrived,
+    TooLarge,
 )
 from srvinit.lifecycle.worker import KILLING
 
@@ -45,6 +46,7 @@ EVENTS: frozenset[type[Event]] = frozenset(
         QueueEmptied,
         SeatWaits,
         SignalArrived,
+        TooLarge,
     )
 )
 
@@ -125,6 +127,13 @@ def recycle(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     return [received, Log("recycle.queued", {"generation": pool.generation + 1})]
 
 
+def renew(pool: Pool, event: TooLarge, now: float) -> list[Action]:
+    """Have a worker that has grown too large recycled."""
+    from srvinit.lifecycle import renewal
+
+    return renewal.note_large(pool, event, now)
+
+
 def scale(pool: Pool, count: int, now: float, why: str) -> list[Action]:
     """Want `count` workers, and say so."""
     before = pool.count
@@ -201,6 +210,7 @@ REACTIONS: dict[tuple[str, Key], Deed] = {
     (SERVING, ConfigRead): reconfigure,
     (SERVING, ConfigRejected): keep_config,
     (SERVING, SeatWaits): steering.keep_waited_seat,
+    (SERVING, TooLarge): renew,
     (SERVING, "shutdown"): ending.shut_down,
     (SERVING, "interrupt"): ending.interrupt,
     (SERVING, "recycle"): recycle,
@@ -231,6 +241,7 @@ IGNORED: dict[tuple[str, Key], str] = {
     **{(phase, "scale-down"): "all workers are stopped anyway" for phase in _LATER},
     **{(phase, Begin): "it was asked to stop before it began" for phase in _LATER},
     **{(phase, SeatWaits): "no worker comes any more" for phase in _LATER},
+    **{(phase, TooLarge): "all workers are stopped anyway" for phase in _LATER},
     (SWEEPING, QueueEmptied): "the workers are gone already",
 }
 

@@ -8,7 +8,8 @@ A sentence is a str.format template over the event's fields, with three addition
 - `[...]` is left out where a field in it is null or empty; `[first|second]` takes the first part
   that can be filled;
 - durations (fields in `_s`, and `seconds`) are said with their unit: "15 s", "2 min 30 s";
-- `{workers:worker}` is a number with its noun: "1 worker", "3 workers".
+- `{workers:worker}` is a number with its noun: "1 worker", "3 workers"; `{size:memory}` is a number
+  of bytes as people say it: "512 MiB".
 
 No field may ever hold a worker's arguments or environment: they carry secrets.
 """
@@ -47,6 +48,7 @@ FIELDS = {
     "last": ("string", "the last failure: slot, pid and reason"),
     "late_s": ("number", "seconds srvinit did not run, as the machine or its cgroup was frozen"),
     "learnt": ("boolean", "whether the order could be found out"),
+    "limit": ("integer", "bytes that a worker's processes may have (worker.max_memory)"),
     "lines": ("integer", "how many log lines were lost"),
     "lived_s": ("number", "seconds from a worker's start to its end"),
     "margin_s": ("number", "seconds kept back for SIGKILL, the sweep and exit (shutdown.margin)"),
@@ -66,6 +68,7 @@ FIELDS = {
     "seconds": ("number", "seconds the whole thing took"),
     "sender_pid": ("integer", "who sent the signal; 0 or null where the kernel did"),
     "signal": ("string", "the signal's name, without SIG"),
+    "size": ("integer", "bytes of memory (RSS) that a worker's processes have"),
     "slot": ("integer", "the worker's place: 0 to count - 1"),
     "status": ("integer", "srvinit's exit status; a worker's exit code, or minus its signal"),
     "text": ("string", "the text as it was sent"),
@@ -255,6 +258,13 @@ EVENTS = {
         " SIGABRT for its stack dump, then SIGKILL",
         "slot generation pid watchdog_s",
     ),
+    "worker.too_large": Event(
+        "info",
+        "worker {slot} (pid {pid}) has {size:memory}, {limit:memory} is allowed[; {next}]",
+        "slot generation pid size limit next?",
+        "Its recycle, once no other is under way. Where a worker in its slot was recycled for its"
+        " size within 5 min, the level is warning and it stays for the rest of that time.",
+    ),
     "worker.status": Event(
         "debug", "worker {slot} (pid {pid}) says: {text}", "slot generation pid text"
     ),
@@ -333,6 +343,11 @@ EVENTS = {
         "path",
         "worker.max_memory recycles what grows in time. Kubelets since 1.32 kill one process alone"
         " if they are told singleProcessOOMKill: true.",
+    ),
+    "memory.unseen": Event(
+        "warning",
+        "worker.max_memory is without effect: {why}",
+        "why",
     ),
     "notify.refused": Event(
         "warning",

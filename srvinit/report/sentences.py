@@ -51,9 +51,11 @@ def _first_filled(choices: str, fields: Mapping[str, Any]) -> str:
 
 
 class _Number(int):
-    """A number that can be said with its noun: `{workers:worker}`."""
+    """A number that can be said with its noun: `{workers:worker}`; as memory: `{size:memory}`."""
 
     def __format__(self, noun: str) -> str:
+        if noun == "memory":
+            return words.size(int(self))
         return words.counted(int(self), noun) if noun else str(int(self))
 
 

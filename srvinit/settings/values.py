@@ -202,6 +202,53 @@ def portion(value: object) -> Portion:
         ) from None
 
 
+class Size(Record):
+    """An amount of memory: bytes, or a percentage of what the container may have."""
+
+    amount: int
+    is_percentage: bool = False
+
+    def of(self, whole: int) -> int:
+        """Return the bytes this is of `whole`."""
+        return self.amount * whole // 100 if self.is_percentage else self.amount
+
+    def __str__(self) -> str:
+        return f"{self.amount}%" if self.is_percentage else str(self.amount)
+
+
+# The longest first: "MB" ends as "B" does.
+SIZES = {"KiB": 10, "MiB": 20, "GiB": 30, "Ki": 10, "Mi": 20, "Gi": 30}
+SIZES_OF_TEN = {"kB": 3, "KB": 3, "MB": 6, "GB": 9, "k": 3, "K": 3, "M": 6, "G": 9}
+LEAST_SIZE = 1 << 20  # less is a number whose unit was forgotten
+MOST_SIZE = 1 << 50
+
+
+def size_or_off(value: object) -> Size | None:
+    """Read an amount of memory: 512MiB, 512Mi, 1.5GB, a number of bytes, 40%; "off" and 0 none."""
+    try:
+        if value == "off" or (value == 0 and not isinstance(value, bool)) or value == "0":
+            return None
+        if isinstance(value, str) and value.endswith("%"):
+            return Size(whole(1, 100)(value[:-1]), is_percentage=True)
+        amount = _bytes(value) if isinstance(value, str) else whole(LEAST_SIZE, MOST_SIZE)(value)
+        return Size(whole(LEAST_SIZE, MOST_SIZE)(amount))
+    except RefusedError:
+        raise RefusedError(
+            'expected "off", an amount of memory from 1MiB on (512MiB, 512Mi, 1.5GB, a number of '
+            "bytes), or a percentage of the container's limit from 1% to 100%"
+        ) from None
+
+
+def _bytes(text: str) -> int:
+    unit = next((unit for unit in (*SIZES, *SIZES_OF_TEN) if text.endswith(unit)), "")
+    number = text[: len(text) - len(unit)]
+    before, point, after = number.partition(".")
+    if not is_digits(before + after) or (point and not unit):
+        raise RefusedError
+    times = 1 << SIZES[unit] if unit in SIZES else int("1" + "0" * SIZES_OF_TEN.get(unit, 0))
+    return int(before + after) * times // int("1" + "0" * len(after))
+
+
 # --- words -----------------------------------------------------------------------------------
 
 TRUTHS = {"true": True, "yes": True, "on": True, "1": True}

@@ -203,7 +203,9 @@ class Run:
         elif dice < 0.9:
             self.mood = r.choice(MOODS)
         elif dice < 0.95 and pids:
-            world.feed(events.Announced(r.choice(pids), "working"))
+            pid = r.choice(pids)
+            world.feed(events.Announced(pid, "working"))
+            world.feed(events.TooLarge(pid, 100 + pid % 7, 100))
         else:
             world.signal("INT" if r.random() < 0.2 else "WINCH", worker_has_terminal=True)
 

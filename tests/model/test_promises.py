@@ -151,6 +151,13 @@ class Promises(RuleBasedStateMachine):
         if pids:
             self.world.stop(pids[which % len(pids)])
 
+    @rule(which=st.integers(0, 7), size=st.integers(101, 103))
+    @precondition(is_alive)
+    def a_worker_is_too_large(self, which: int, size: int) -> None:
+        pids = self.world.pids()
+        if pids:
+            self.world.feed(events.TooLarge(pids[which % len(pids)], size, 100))
+
     @rule(drawn=SETTINGS, count=COUNTS)
     @precondition(is_alive)
     def the_file_changes(self, drawn: dict[str, Any], count: int) -> None:

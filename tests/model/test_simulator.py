@@ -47,6 +47,15 @@ def tour() -> None:
         for _ in range(2):
             world.signal("INT", by_terminal=True)
             world.run(1.1)
+    # Ctrl-C twice, while a worker that hung writes its stack dump
+    hanging = Behaviour(pings_every=0.9, hangs_after=0.5, aborts=False, stops_after=None)
+    world = pool_of(
+        1, hanging, worker_require="notify", worker_watchdog="1s", shutdown_margin="9s"
+    ).begin()
+    world.run(2.5)
+    for _ in range(2):
+        world.signal("INT", by_terminal=True)
+        world.run(1.1)
     # everything that may come, in each phase of an end that takes as long as it can
     stuck = Behaviour(stops_after=None, killed_after=None, orphans=1)
     world = pool_of(1, stuck, shutdown_delay="5s", signal=["QUIT=ignore"])
@@ -58,6 +67,7 @@ def tour() -> None:
         world.feed(events.Announced(100, "still here"))
         world.feed(events.Begin())
         world.feed(events.SeatWaits(0))
+        world.feed(events.TooLarge(100, 2, 1))
         for name in ("TERM", "HUP", "TTIN", "TTOU", "USR1", "QUIT", "CONT", "WINCH", "TSTP"):
             world.signal(name, worker_has_terminal=name in {"WINCH", "TSTP"})
         world.run(seconds)

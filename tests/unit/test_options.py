@@ -78,7 +78,8 @@ def test_the_other_defaults_are_those_of_the_design() -> None:
     assert options.worker_signal_group is False
     assert options.worker_cwd is None
     assert options.worker_env == ()
-    assert (options.worker_watchdog, options.worker_max_age, options.worker_max_memory) == (0, 0, 0)
+    assert (options.worker_watchdog, options.worker_max_age) == (0, 0)
+    assert options.worker_max_memory is None
     assert (options.recycle_max_surge, options.recycle_max_unavailable) == (Portion(1), Portion(0))
     assert (options.recycle_settle, options.recycle_retries) == (1.0, 3)
     assert options.recycle_watch == ()
@@ -569,13 +570,61 @@ def test_nothing_is_concluded_from_a_value_that_was_refused() -> None:
     assert len(faults_of(worker_require="listen", bind="8080")) == 1
 
 
+# --- amounts of memory ---------------------------------------------------------------------------
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("512MiB", 512 * MIB),
+        ("512Mi", 512 * MIB),
+        ("1.5GiB", 1536 * MIB),
+        ("1.5GB", 1_500_000_000),
+        ("1500M", 1_500_000_000),
+        ("1G", 1_000_000_000),
+        ("2048KiB", 2 * MIB),
+        ("2000kB", 2_000_000),
+        ("536870912", 512 * MIB),
+        (536870912, 512 * MIB),
+    ],
+)
+def test_an_amount_of_memory_has_a_unit_or_is_bytes(written: object, amount: int) -> None:
+    size = Options(worker_max_memory=written).worker_max_memory
+    assert size is not None
+    assert size.of(0) == amount
+
+
+@pytest.mark.parametrize("written", ["off", 0, "0"])
+def test_no_amount_of_memory_is_off(written: object) -> None:
+    assert Options(worker_max_memory=written).worker_max_memory is None
+
+
+def test_a_percentage_is_of_the_limit() -> None:
+    size = Options(worker_max_memory="40%").worker_max_memory
+    assert size is not None
+    assert size.of(1000) == 400
+    assert str(size) == "40%"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["512", 512, "1023KiB", "512 MiB", "512mib", "-1MiB", "1.5", "nan", "", "MiB", ".", "1..5GB",
+     "0%", "101%", "50.5%", "9999999GiB", True, None, 1.5e9 + 0.5, ["1GiB"]],
+)  # fmt: skip
+def test_what_is_no_amount_of_memory_is_refused(written: object) -> None:
+    """512 is a number whose unit was forgotten."""
+    (fault,) = faults_of(worker_max_memory=written)
+    assert fault.startswith(f'worker_max_memory {written!r}: expected "off", an amount of memory')
+
+
 # --- what is not built yet -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("attribute", "value", "default"),
     [
-        ("worker_max_memory", "512Mi", "off"),
         ("recycle_watch", "/etc/config", "none"),
     ],
 )

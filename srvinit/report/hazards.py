@@ -165,7 +165,8 @@ def _too_many_for_memory(options: Options, machine: Machine) -> str:
         return ""
     live = machine.count + options.surge(machine.count)
     each = machine.memory_bytes // live
-    allowed = options.worker_max_memory
+    most = options.worker_max_memory
+    allowed = 0 if most is None else most.of(machine.memory_bytes)
     if each >= LEAST_MEMORY and allowed <= each:
         return ""
     needs = f"may grow to {mebibytes(allowed)} each" if allowed > each else "have little room"

@@ -112,5 +112,5 @@ def _denied(pid: int) -> str:
     except OSError:
         return f"process {pid} is gone"
     if owner == me:
-        return f"process {pid} may not be looked at, though it is of the same user {me}"
+        return f"process {pid} may not be looked at: the kernel refuses it (ptrace(2), access mode)"
     return f"process {pid} belongs to user {owner}, and this is user {me}: run as the same user"

@@ -26,7 +26,7 @@ FLOORS = (
     {"__main__", "__init__", "checking"},  # the last: what srvinit would do, and never a start
 )
 # What stands beside a room's own file and belongs to it.
-ROOM_OF = {"settings": "options"}
+ROOM_OF = {"settings": "options", "control": "ctl"}
 DEFAULT_ROOM = "supervisor"  # the loop and what it was split into: watch, setup, jobs, ...
 FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,0 +1,1 @@
+"""srvinitctl's commands, one module each; `srvinit.ctl` imports the one that is asked for."""

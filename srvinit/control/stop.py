@@ -1,0 +1,64 @@
+"""`srvinitctl stop [--wait [--timeout S]]`: a graceful shutdown, as TERM asks for it."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+
+from srvinit import ctl, words
+from srvinit.control.arguments import add_wait
+from srvinit.control.target import GoneError, Target, signal_for
+from srvinit.report.reading import NoStatusError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+
+class _SweptError(Exception):
+    """srvinit's sweep has reached us: we run in its own namespace, and its workers are gone."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --wait and --timeout."""
+    add_wait(parser, "until srvinit has ended; inside its container, until it ends us as well")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask srvinit to stop, and wait for its end if that is asked for."""
+    target = Target(options.pid)
+    status = target.read()
+    signal.signal(signal.SIGTERM, _note_sweep)
+    began = time.monotonic()
+    try:
+        if status["phase"] == "serving":
+            name = signal_for(status, "shutdown")
+            target.send(name)
+            ctl.say(ctl.OUT, f"asked srvinit (pid {target.pid}) to stop, with SIG{name}\n")
+        else:
+            ctl.say(ctl.OUT, f"srvinit (pid {target.pid}) is {status['phase']} already\n")
+        if options.wait:
+            _wait(target, options.timeout)
+            took = words.duration(time.monotonic() - began)
+            ctl.say(ctl.OUT, f"srvinit (pid {target.pid}) has ended after {took}\n")
+    except _SweptError:
+        ctl.say(ctl.OUT, "the workers have ended, and srvinit ends\n")
+    return 0
+
+
+def _wait(target: Target, timeout_s: float) -> None:
+    by = time.monotonic() + timeout_s
+    while (left_s := by - time.monotonic()) > 0:
+        try:
+            if target.has_ended(min(left_s, 1.0)):
+                return
+        except GoneError:
+            return
+    late = words.duration(timeout_s) if timeout_s < math.inf else ""
+    raise NoStatusError(f"srvinit (pid {target.pid}) has not ended after {late}")
+
+
+def _note_sweep(_number: int, _frame: FrameType | None) -> None:
+    raise _SweptError

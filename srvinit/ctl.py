@@ -16,8 +16,7 @@ import sys
 from srvinit.report import reading
 from srvinit.report.reading import NoStatusError, UnpublishedError
 
-# name -> (module with `add_arguments(parser)` and `run(options) -> int`, what --help says of it).
-# `options.pid` is what --pid says, None without it: `find` takes it.
+# name -> (module with `main(arguments) -> exit status`, what --help says of it).
 COMMANDS = {
     "status": ("srvinit.control.status", "show what runs, as a table or as JSON"),
     "ready": ("srvinit.control.probe", "tell whether traffic should come here: 0, or 1"),
@@ -25,6 +24,8 @@ COMMANDS = {
     "recycle": ("srvinit.control.recycle", "replace every worker, one at a time"),
     "scale": ("srvinit.control.scale", "have another number of workers"),
     "stop": ("srvinit.control.stop", "shut down gracefully"),
+    "check": ("srvinit.checking", "show what settings mean, and what of it will hurt"),
+    "timeline": ("srvinit.report.timeline.command", "draw a log as a picture"),
 }
 OUT, ERR = 1, 2
 REFUSED_STATUS = 1
@@ -40,11 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         from srvinit.control import arguments
 
         return arguments.run(words)
-    except NoStatusError as none:
-        say(ERR, f"srvinitctl: {none}\n")
+    except NoStatusError as why:
+        say(ERR, f"srvinitctl: {why}\n")
         return REFUSED_STATUS
-    except KeyboardInterrupt:
-        return 128 + 2
 
 
 def probe(what: str, pid: int | None = None) -> int:

@@ -3,20 +3,63 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import math
 
 from srvinit import __version__, ctl
+from srvinit.control import FailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
-EPILOG = """\
-Without --pid it is PID 1, as in a container, or the only srvinit of this PID namespace.
-Exit status: 0; 1 if the answer is no, if it failed, or nobody could be asked; 2 on wrong usage.
+USAGE_STATUS = 2
+INTERRUPTED_STATUS = 128 + 2  # as a shell says of what Ctrl-C has ended
+HELP = """\
+usage: srvinitctl COMMAND [--pid PID] [...]
+
+Ask a running srvinit, and have it do something.
+
+{commands}
+
+`srvinitctl COMMAND --help` has the rest. srvinit is PID 1, as in a container, or the only one of
+this PID namespace; else say --pid. Exit status: 0; 1 if the answer is no, if it failed, or nobody
+could be asked; 2 on wrong usage.
 """
+
+
+def run(words: list[str]) -> int:
+    """Run the command that these words ask for; return its exit status."""
+    name = words[0] if words else ""
+    if name in {"-h", "--help", "help"}:
+        rows = [f"  {name:10}{summary}" for name, (_, summary) in ctl.COMMANDS.items()]
+        ctl.say(ctl.OUT, HELP.format(commands="\n".join(rows)))
+        return 0
+    if name == "--version":
+        ctl.say(ctl.OUT, f"srvinitctl {__version__}\n")
+        return 0
+    if name not in ctl.COMMANDS:
+        ctl.say(ctl.ERR, f"srvinitctl: {_no_command(name)}\n")
+        return USAGE_STATUS
+    command = importlib.import_module(ctl.COMMANDS[name][0])
+    try:
+        # What probes share one module asks for the name as well.
+        status: int = command.main(words if name in ctl.PROBES else words[1:])
+    except FailedError as failed:
+        ctl.say(ctl.ERR, f"srvinitctl: {failed}\n")
+        return ctl.REFUSED_STATUS
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
+    return status
+
+
+def _no_command(name: str) -> str:
+    known = ", ".join(ctl.COMMANDS)
+    if not name:
+        return f"which command? {known} (--help says what they do)"
+    near = difflib.get_close_matches(name, ctl.COMMANDS, 1)
+    return f"there is no command {name!r}: " + (f"{near[0]}?" if near else known)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,40 +67,19 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Say what is wrong, and where to read more; exit with 2."""
-        self.exit(2, f"srvinitctl: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE_STATUS, f"srvinitctl: {message} (see {self.prog} --help)\n")
 
 
-def run(words: Sequence[str]) -> int:
-    """Run the command that these words ask for; return its exit status."""
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Make the parser of a command that is about a running srvinit: it has --pid."""
+    summary = ctl.COMMANDS[name][1]
     parser = _Parser(
-        prog="srvinitctl",
-        description="Ask a running srvinit, and have it do something.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"srvinitctl {name}",
+        description=f"{summary[0].upper()}{summary[1:]}.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"srvinitctl {__version__}")
-    _add_pid(parser, None)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, summary) in ctl.COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            allow_abbrev=False,
-        )
-        _add_pid(command, argparse.SUPPRESS)
-        if name in words:
-            importlib.import_module(module).add_arguments(command)
-    options = parser.parse_args(words)
-    status: int = importlib.import_module(ctl.COMMANDS[options.command][0]).run(options)
-    return status
-
-
-def _add_pid(parser: argparse.ArgumentParser, default: Any) -> None:
-    parser.add_argument(
-        "--pid", type=_pid, metavar="PID", default=default, help="srvinit's, as seen from here"
-    )
+    parser.add_argument("--pid", type=_pid, metavar="PID", help="srvinit's, as seen from here")
+    return parser
 
 
 def _pid(text: str) -> int:

@@ -1,18 +1,12 @@
-"""`srvinitctl --pid PID ready`; without an option `ctl` answers without an import."""
+"""`srvinitctl ready --pid PID`; without an option `ctl` answers without an import."""
 
 from __future__ import annotations
 
 from srvinit import ctl
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import argparse
+from srvinit.control.arguments import parser_of
 
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing: a probe asks one thing."""
-
-
-def run(options: argparse.Namespace) -> int:
-    """Answer."""
-    return ctl.probe(options.command, options.pid)
+def main(words: list[str]) -> int:
+    """Answer; the first word is what is asked, `ready` or `live`."""
+    what, *arguments = words
+    return ctl.probe(what, parser_of(what).parse_args(arguments).pid)

@@ -12,23 +12,20 @@ import math
 import time
 
 from srvinit import ctl, words
-from srvinit.control.arguments import add_wait
+from srvinit.control import FailedError
+from srvinit.control.arguments import add_wait, parser_of
 from srvinit.control.target import Target, check_serving, signal_for
-from srvinit.report.reading import NoStatusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --wait and --timeout."""
-    add_wait(parser, "until every worker is of the new generation and counts as ready; 1 if not")
-
-
-def run(options: argparse.Namespace) -> int:
+def main(arguments: list[str]) -> int:
     """Ask for a recycle, and wait for its end if that is asked for."""
+    parser = parser_of("recycle")
+    add_wait(parser, "until every worker is of the new generation and counts as ready; 1 if not")
+    options = parser.parse_args(arguments)
     target = Target(options.pid)
     before = target.read()
     check_serving(before)
@@ -52,9 +49,7 @@ def _number_of_ours(
         check_serving(status)
         status = target.next(by)
     if status is None:
-        raise NoStatusError(
-            f"srvinit (pid {target.pid}) has not taken SIG{name} in: is it stopped?"
-        )
+        raise FailedError(f"srvinit (pid {target.pid}) has not taken SIG{name} in: is it stopped?")
     number: int = status["recycles"]["asked"]
     return number
 
@@ -74,7 +69,7 @@ def _wait_end(target: Target, number: int, by: float, timeout_s: float) -> dict[
         check_serving(status)
         last, status = status, target.next(by)
     assert last is not None  # noqa: S101  the first look has no time limit
-    raise NoStatusError(_too_late(last["recycles"], timeout_s))
+    raise FailedError(_too_late(last["recycles"], timeout_s))
 
 
 def _too_late(recycles: dict[str, Any], timeout_s: float) -> str:
@@ -95,11 +90,11 @@ def _tell(ended: dict[str, Any]) -> int:
     """Say how it ended; return the exit status."""
     generation = ended["generation"]
     if ended["outcome"] == "abandoned":
-        raise NoStatusError("srvinit was asked to stop before the recycle was over")
+        raise FailedError("srvinit was asked to stop before the recycle was over")
     if ended["outcome"] == "failed":
         status = ended["last_status"]
         shown = "there was no process" if status is None else f"status {status}"
-        raise NoStatusError(
+        raise FailedError(
             f"the recycle to generation {generation} was given up, the old workers serve on; "
             f"the last failure: {ended['last_failure']} ({shown})"
         )
@@ -107,5 +102,5 @@ def _tell(ended: dict[str, Any]) -> int:
     took = words.duration(ended["seconds"])
     ctl.say(ctl.OUT, f"recycled to generation {generation} in {took}: {replaced} replaced\n")
     if ended["rejected"]:
-        raise NoStatusError(f"but with the old settings, the new were refused: {ended['rejected']}")
+        raise FailedError(f"but with the old settings, the new were refused: {ended['rejected']}")
     return 0

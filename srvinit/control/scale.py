@@ -10,8 +10,9 @@ import argparse
 import time
 
 from srvinit import ctl, words
+from srvinit.control import FailedError
+from srvinit.control.arguments import parser_of
 from srvinit.control.target import Target, check_serving, signal_for
-from srvinit.report.reading import NoStatusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,19 +22,17 @@ if TYPE_CHECKING:
 PATIENCE_S = 10.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the number."""
-    parser.add_argument("count", type=_count, metavar="N", help="workers, 1 at least")
-
-
 def _count(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 at least")
 
 
-def run(options: argparse.Namespace) -> int:
+def main(arguments: list[str]) -> int:
     """Ask for one more, or one fewer, until the number is right."""
+    parser = parser_of("scale")
+    parser.add_argument("count", type=_count, metavar="N", help="workers, 1 at least")
+    options = parser.parse_args(arguments)
     target = Target(options.pid)
     status = target.read()
     before = status["count"]
@@ -56,7 +55,7 @@ def _next_count(target: Target, count: int, name: str) -> dict[str, Any]:
         if status["count"] != count:
             return status
         check_serving(status)
-    raise NoStatusError(
+    raise FailedError(
         f"srvinit (pid {target.pid}) still wants {words.counted(count, 'worker')} "
         f"{words.duration(PATIENCE_S)} after SIG{name}: is it stopped, or at a terminal?"
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import time
 
 from srvinit import ctl, words
+from srvinit.control.arguments import parser_of
 from srvinit.control.target import Target
 from srvinit.report import reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
     from typing import Any
 
@@ -18,22 +18,15 @@ COLUMNS = ("SLOT", "PID", "GENERATION", "STATE", "AGE", "READY AFTER", "WHY")
 RIGHT_ALIGNED = {"SLOT", "PID", "GENERATION"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --json."""
-    parser.add_argument(
-        "--json", action="store_true", help="the whole status, as docs/status.md has it"
-    )
-
-
-def run(options: argparse.Namespace) -> int:
+def main(arguments: list[str]) -> int:
     """Show the status."""
+    parser = parser_of("status")
+    parser.add_argument("--json", action="store_true", help="all of it, as docs/status.md has it")
+    options = parser.parse_args(arguments)
     target = Target(options.pid)
     if options.json:
-        sys.stdout.buffer.write(reading.read(target.pid))
-        sys.stdout.flush()
+        ctl.say(ctl.OUT, reading.read(target.pid).decode())
     else:
-        import time
-
         ctl.say(ctl.OUT, "\n".join(render(target.read(), time.time())) + "\n")
     return 0
 

@@ -7,13 +7,12 @@ import signal
 import time
 
 from srvinit import ctl, words
-from srvinit.control.arguments import add_wait
+from srvinit.control import FailedError
+from srvinit.control.arguments import add_wait, parser_of
 from srvinit.control.target import GoneError, Target, signal_for
-from srvinit.report.reading import NoStatusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from types import FrameType
 
 
@@ -21,13 +20,11 @@ class _SweptError(Exception):
     """srvinit's sweep has reached us: we run in its own namespace, and its workers are gone."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --wait and --timeout."""
-    add_wait(parser, "until srvinit has ended; inside its container, until it ends us as well")
-
-
-def run(options: argparse.Namespace) -> int:
+def main(arguments: list[str]) -> int:
     """Ask srvinit to stop, and wait for its end if that is asked for."""
+    parser = parser_of("stop")
+    add_wait(parser, "until srvinit has ended; inside its container, until it ends us as well")
+    options = parser.parse_args(arguments)
     target = Target(options.pid)
     status = target.read()
     signal.signal(signal.SIGTERM, _note_sweep)
@@ -57,7 +54,7 @@ def _wait(target: Target, timeout_s: float) -> None:
         except GoneError:
             return
     late = words.duration(timeout_s) if timeout_s < math.inf else ""
-    raise NoStatusError(f"srvinit (pid {target.pid}) has not ended after {late}")
+    raise FailedError(f"srvinit (pid {target.pid}) has not ended after {late}")
 
 
 def _note_sweep(_number: int, _frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ import signal
 import time
 
 from srvinit import ctl
+from srvinit.control import FailedError
 from srvinit.report import reading
 from srvinit.report.reading import NoStatusError
 
@@ -60,7 +61,7 @@ class Target:
         return found
 
     def send(self, name: str) -> None:
-        """Send it a signal, named without SIG. Raises NoStatusError if that is not allowed."""
+        """Send it a signal, named without SIG. Raises FailedError if that is not allowed."""
         number = _number(name)
         try:
             if self._pidfd is None:
@@ -71,7 +72,7 @@ class Target:
             raise self._gone() from None
         except PermissionError:
             text = f"this user may not send SIG{name} to srvinit (pid {self.pid})"
-            raise NoStatusError(text) from None
+            raise FailedError(text) from None
 
     def has_ended(self, within: float) -> bool:
         """Tell whether it has ended, waiting that many seconds for it."""
@@ -105,15 +106,15 @@ def _number(name: str) -> int:
 
 
 def signal_for(status: dict[str, Any], what: str) -> str:
-    """Return the name of the signal that asks for this. Raises NoStatusError if none does."""
+    """Return the name of the signal that asks for this. Raises FailedError if none does."""
     name: str | None = status["signals"][what]
     if name is None:
-        raise NoStatusError(f"srvinit's settings leave no signal that means {what}: see `signal`")
+        raise FailedError(f"srvinit's settings leave no signal that means {what}: see `signal`")
     return name
 
 
 def check_serving(status: dict[str, Any]) -> None:
-    """Raise NoStatusError if srvinit is on its way out: it starts nothing any more."""
+    """Raise FailedError if srvinit is on its way out: it starts nothing any more."""
     if status["phase"] != "serving":
         why = status["shutdown"]["why"]
-        raise NoStatusError(f"srvinit (pid {status['pid']}) is {status['phase']} ({why})")
+        raise FailedError(f"srvinit (pid {status['pid']}) is {status['phase']} ({why})")

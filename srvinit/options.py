@@ -46,6 +46,7 @@ from srvinit.settings.values import (
     some_duration,
     whole,
     whole_or_none,
+    whole_or_off,
 )
 
 TYPE_CHECKING = False
@@ -152,8 +153,14 @@ class Options:
         duration,
         "300ms",
         "steered: time to read what it has accepted; how long a worker that gets no new "
-        "connections any more has before its stop signal. Without effect while `bind.mode` is "
-        "`shared`",
+        "connections any more has before its stop signal",
+    )
+
+    worker_max_queue: int = setting(
+        whole_or_off(2**31 - 1),
+        "off",
+        "steered: send no more to a worker that takes none; while so many wait (docs/steering.md)",
+        metavar="N",
     )
 
     bind: tuple[Bind, ...] = repeatable(

@@ -37,6 +37,7 @@ class Seating:
         self._groups: dict[Key, Group] = {}
         self._released: list[Group] = []
         self._closing: dict[int, float | None] = {}  # seats to be closed; by when, whoever waits
+        self.steered_to: frozenset[int] = frozenset()
         self._doors: list[Group] = []  # given up, but for their doors: workers listen still
         self._is_nonblocking = False
 
@@ -127,6 +128,7 @@ class Seating:
         A group that has none of them, as its address is new or no longer wanted, has newcomers
         wait where they can: not on a seat that is to be closed, if there is another.
         """
+        self.steered_to = seats
         for group in self._all():
             have = group.sockets.keys()
             group.rotate(seats & have or have - self._closing.keys())
@@ -138,6 +140,14 @@ class Seating:
             if seat in group.sockets and (group.has_waiting(seat) or group.on_the_way(seat)):
                 return False
         return True
+
+    def queue_lengths(self) -> dict[int, int]:
+        """Count who waits to be accepted, by seat; the longest queue of a seat counts."""
+        lengths: dict[int, int] = {}
+        for group in self._groups.values():
+            for seat in group.sockets:
+                lengths[seat] = max(lengths.get(seat, 0), group.queue_length(seat))
+        return lengths
 
     def close_later(self, seat: int, by: float | None) -> None:
         """Close a seat once nobody waits there, at `by` anyway; `None`: not while somebody does."""

@@ -114,6 +114,7 @@ class Supervisor:
         """Make ready what the settings ask for, before any worker is started under them."""
         self._launch = self._setup.launch(options)
         self._require = options.worker_require
+        self._watch.max_queue = options.worker_max_queue
         if self._require == "listen":
             from srvinit.kernel.readiness import why_hidden
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from srvinit.backlogs import Backlogs
     from srvinit.kernel.exec import Failed
     from srvinit.kernel.notify import Notice, NotifySocket
     from srvinit.kernel.readiness import ListenProbe
@@ -78,6 +79,9 @@ class Watch:
     def __init__(self, emit: Emit) -> None:
         self.running: dict[int, Running] = {}
         self.seating: Seating | None = None  # set where sockets are steered
+        self.max_queue = 0  # worker.max_queue; 0: nobody looks at the queues of those that serve
+        self._backlogs: Backlogs | None = None
+        self._backlogs_at = 0.0
         self.upkeep: Upkeep | None = None  # set once the first workers run
         self._emit = emit
         self._by_fd: dict[int, Running] = {}
@@ -142,6 +146,8 @@ class Watch:
             dues.append(self._seats_at)
         if self._queue is not None:
             dues.append(self._queue_at)
+        if self.max_queue and self.seating is not None:
+            dues.append(self._backlogs_at)
         if self._is_behind:
             dues.append(0.0)  # those that wait raise no further SIGIO
         return min(dues, default=None)
@@ -163,11 +169,20 @@ class Watch:
             if not any(listener.has_waiting() for listener in self._queue):
                 self._queue = None
                 yield events.QueueEmptied()
-
         if self.upkeep is not None:
             yield from self.upkeep.collect(self.running)
+        if self.max_queue and self.seating is not None and now >= self._backlogs_at:
+            yield from self._look_at_queues(self.seating, now)
         if self._has_seats() and now >= self._seats_at:
             yield from self._look_at_seats(now)
+
+    def _look_at_queues(self, seating: Seating, now: float) -> Iterator[events.Event]:
+        """Tell who takes none of those who wait."""
+        from srvinit import backlogs
+
+        self._backlogs = self._backlogs or backlogs.Backlogs()
+        self._backlogs_at = now + backlogs.LOOK_S
+        yield from self._backlogs.look(seating, self.max_queue)
 
     def _look_at_seats(self, now: float) -> Iterator[events.Event]:
         """Tell whose queue is empty by now, and close the seats that nobody needs."""

@@ -405,7 +405,7 @@ class Oracle:
             len(pool.large),
         ]
         sizes += [len(pool.seats.rotation), len(pool.seats.unwatched), len(pool.seats.left)]
-        sizes += [len(pool.seats.kept), len(pool.seats.waited)]
+        sizes += [len(pool.seats.kept), len(pool.seats.waited), len(pool.seats.stuck)]
         if max(sizes) > 200 + 8 * size:
             self.break_promise(BOUNDED, f"{sizes} for {size}")
 

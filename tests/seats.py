@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from srvinit.lifecycle import actions, events
-from srvinit.lifecycle.ending import DONE, SERVING, STOPPING
+from srvinit.lifecycle.ending import DONE, DRAINING, SERVING, STOPPING
 
 if TYPE_CHECKING:
     from oracle import Life, Oracle
@@ -22,7 +22,10 @@ QUIESCED_FIRST = (
 )
 LESS_TIME = "a worker that is quiescing may get less time, never more"
 LOOKED_AFTER = "each queue that is to empty is looked at, once the rotation avoids it"
-IN_ROTATION = "every ready, unretired worker is in the rotation and nobody else"
+IN_ROTATION = (
+    "every ready, unretired worker is in the rotation and nobody else, but one that takes nobody,"
+    " while there is another"
+)
 NEVER_EMPTY = "the rotation is never empty while anyone is ready and not retired"
 WHERE_SOMEBODY_READS = (
     "with nobody ready, newcomers wait on the seats of those who are to be, never of those who go"
@@ -70,6 +73,7 @@ class Seats:
         self.waited: set[int] = set()  # those of them that somebody is known to wait on
         self.offered: set[int] = set()  # those to be closed, unless somebody waits
         self.left: set[int] = set()  # seats to be closed, whoever waits
+        self.stuck: set[int] = set()  # those whose worker takes nobody
         self.is_hopeless = False  # a recycle was given up: nobody else is tried for who waits
         self.given = 0  # seats ever given
         self.rotation: frozenset[int] = frozenset()
@@ -94,11 +98,20 @@ class Seats:
             self._leave(seat, is_served=False)
         elif type(event) is events.SeatEmptied:
             lives[event.pid].emptied_at = self.world.now
+        else:
+            self._see_queue(event)
+
+    def _see_queue(self, event: Event) -> None:
+        pool, lives = self.oracle.pool, self.oracle.lives.values()
+        if type(event) is events.QueueStuck and pool.phase in {SERVING, DRAINING}:
+            self.stuck |= {event.seat} & {life.seat for life in lives if is_serving(life)}
+        elif type(event) is events.QueueDrained and pool.phase in {SERVING, DRAINING}:
+            self.stuck.discard(event.seat)
         elif type(event) is events.SeatWaits:
             self.offered.remove(event.seat)
             if self.kill_by is not None:
                 pass  # it is closed with all others
-            elif self.is_hopeless or self.oracle.pool.options.restart_policy == "never":
+            elif self.is_hopeless or pool.options.restart_policy == "never":
                 self.left.add(event.seat)
             else:
                 self.waited.add(event.seat)
@@ -136,7 +149,9 @@ class Seats:
     def _leave(self, seat: int, *, is_served: bool) -> None:
         if not self.world.is_steered:
             return
-        if self.kill_by is not None or is_served:
+        is_stuck = seat in self.stuck
+        self.stuck.discard(seat)
+        if self.kill_by is not None or (is_served and not is_stuck):
             self.left.add(seat)
         else:
             self.kept.append(seat)
@@ -277,9 +292,12 @@ class Seats:
     def _check_rotation(self) -> None:
         lives = self.oracle.lives.values()
         serving = {life.seat for life in lives if is_serving(life)}
+        if not self.oracle.pool.options.worker_max_queue:
+            self.stuck.clear()
         if serving:
-            if self.rotation != serving:
-                self._break(IN_ROTATION, f"steered to {set(self.rotation)}, {serving} serve")
+            if self.rotation != (serving - self.stuck or serving):
+                how = f"steered to {set(self.rotation)}, {serving} serve, {self.stuck} are stuck"
+                self._break(IN_ROTATION, how)
         elif self.oracle.pool.phase == SERVING:
             staying = {life.seat for life in lives if not life.is_asked}
             if not self.rotation <= staying | set(self.kept) | self.waited:

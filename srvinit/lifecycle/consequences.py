@@ -94,9 +94,10 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     was_in_slot = worker is slot.holder or worker is slot.successor
     was_successor = worker is slot.successor
     pool.leave_slot(worker)
-    # Whoever waits on a quiescing worker is no better off when it dies before its stop signal, and
-    # one that was asked to stop while it started has served nobody who waits.
+    # Whoever waits on a quiescing worker is no better off when it dies before its stop signal; and
+    # one that took nobody, or was asked to stop while it started, has served nobody who waits.
     is_unserved = worker.asked_in in {None, STARTING} or before == QUIESCING
+    is_unserved |= worker.seat in pool.seats.stuck
     steering.leave_seat(pool, worker, is_handed_on=is_unserved and pool.phase == ending.SERVING)
     if isinstance(event, SpawnFailed):
         return _retry_spawn(pool, worker, slot, event, now)

@@ -95,6 +95,22 @@ class SeatWaits(Event):
     seat: int
 
 
+class QueueStuck(Event):
+    """The worker on a seat takes none of the `waiting` connections, while another has taken all.
+
+    It is told again as long as that is so.
+    """
+
+    seat: int
+    waiting: int
+
+
+class QueueDrained(Event):
+    """Nobody waits any more on a seat that was told to be stuck."""
+
+    seat: int
+
+
 class Pinged(Event):
     """The worker sent WATCHDOG=1."""
 

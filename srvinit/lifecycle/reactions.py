@@ -17,7 +17,9 @@ from srvinit.lifecycle.events import (
     ConfigRead,
     ConfigRejected,
     OrphansGone,
+    QueueDrained,
     QueueEmptied,
+    QueueStuck,
     SeatWaits,
     SignalArrived,
     TooLarge,
@@ -43,7 +45,9 @@ EVENTS: frozenset[type[Event]] = frozenset(
         ConfigRead,
         ConfigRejected,
         OrphansGone,
+        QueueDrained,
         QueueEmptied,
+        QueueStuck,
         SeatWaits,
         SignalArrived,
         TooLarge,
@@ -217,6 +221,9 @@ REACTIONS: dict[tuple[str, Key], Deed] = {
     (SERVING, "scale-up"): scale_up,
     (SERVING, "scale-down"): scale_down,
     #
+    **{(phase, QueueStuck): steering.leave_out for phase in (SERVING, DRAINING)},
+    **{(phase, QueueDrained): steering.take_back for phase in (SERVING, DRAINING)},
+    #
     (DRAINING, "interrupt"): ending.hurry,
     #
     (STOPPING, QueueEmptied): ending.retire_last,
@@ -240,6 +247,8 @@ IGNORED: dict[tuple[str, Key], str] = {
     **{(phase, "scale-up"): "nothing is spawned in a shutdown" for phase in _LATER},
     **{(phase, "scale-down"): "all workers are stopped anyway" for phase in _LATER},
     **{(phase, Begin): "it was asked to stop before it began" for phase in _LATER},
+    **{(phase, QueueStuck): "nobody new is let in" for phase in (STOPPING, SWEEPING)},
+    **{(phase, QueueDrained): "nobody new is let in" for phase in (STOPPING, SWEEPING)},
     **{(phase, SeatWaits): "no worker comes any more" for phase in _LATER},
     **{(phase, TooLarge): "all workers are stopped anyway" for phase in _LATER},
     (SWEEPING, QueueEmptied): "the workers are gone already",

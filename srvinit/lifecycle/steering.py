@@ -11,12 +11,12 @@ replaced for their sake (`convergence.serve_waited_seats`).
 
 from __future__ import annotations
 
-from srvinit.lifecycle.actions import CloseSeat, OpenSeat, Steer, WatchSeat
+from srvinit.lifecycle.actions import CloseSeat, Log, OpenSeat, Steer, WatchSeat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvinit.lifecycle.actions import Action
-    from srvinit.lifecycle.events import SeatWaits
+    from srvinit.lifecycle.events import QueueDrained, QueueStuck, SeatWaits
     from srvinit.lifecycle.pool import Pool
     from srvinit.lifecycle.worker import Worker
 
@@ -31,6 +31,7 @@ class Seats:
         "left",  # by workers that are gone; nobody will have them again
         "rotation",  # those of the workers that serve and are to go on
         "steered_to",  # what the last Steer said
+        "stuck",  # those whose worker takes none of the connections that wait
         "unwatched",  # workers that are QUIESCING since just now: their seats are watched next
         "waited",  # that no worker has, and somebody waits on
     )
@@ -39,6 +40,7 @@ class Seats:
         self.given = 0
         self.rotation: set[int] = set()
         self.steered_to: frozenset[int] = frozenset()
+        self.stuck: set[int] = set()
         self.unwatched: list[Worker] = []
         self.kept: list[int] = []
         self.waited: list[int] = []
@@ -54,7 +56,9 @@ def step(pool: Pool, now: float) -> list[Action] | None:
     room = vacancies(pool)
     surplus = pool.seats.kept[room:]
     del pool.seats.kept[room:]
-    wanted = frozenset(pool.seats.rotation)
+    if not pool.options.worker_max_queue:
+        pool.seats.stuck.clear()  # nobody looks any more
+    wanted = frozenset(pool.seats.rotation - pool.seats.stuck or pool.seats.rotation)
     if not wanted and (pool.seats.steered_to or surplus or pool.seats.left):
         wanted = _waiting_room(pool, orders)
     if wanted != pool.seats.steered_to:
@@ -108,6 +112,7 @@ def leave_seat(pool: Pool, worker: Worker, *, is_handed_on: bool) -> None:
     """Keep the seat of a worker that is gone for the next one, or let go of it."""
     if not pool.is_steered:
         return  # shared sockets have no seats
+    pool.seats.stuck.discard(worker.seat)
     (pool.seats.kept if is_handed_on else pool.seats.left).append(worker.seat)
 
 
@@ -134,3 +139,33 @@ def let_go_of_all_seats(pool: Pool) -> None:
     let_go_of_waited_seats(pool)
     pool.seats.left += pool.seats.kept
     pool.seats.kept.clear()
+
+
+# --- workers that take nobody -----------------------------------------------------------------
+
+
+def leave_out(pool: Pool, event: QueueStuck, now: float) -> list[Action]:
+    """Let newcomers go to the others, if there are any, and say so once."""
+    seats = pool.seats
+    worker = _worker_on(pool, event.seat)
+    if worker is None or event.seat in seats.stuck or event.seat not in seats.rotation:
+        return []
+    seats.stuck.add(event.seat)
+    following = "new ones go to the others until it has taken these"
+    if not seats.rotation - seats.stuck:
+        following = "new ones go on coming to it, as nobody else serves"
+    said = {"waiting": event.waiting, "next": following}
+    return [Log("worker.queue_stuck", worker.names() | said)]
+
+
+def take_back(pool: Pool, event: QueueDrained, now: float) -> list[Action]:
+    """Let newcomers come to it again: it has taken all who waited."""
+    worker = _worker_on(pool, event.seat)
+    if event.seat not in pool.seats.stuck or worker is None:
+        return []
+    pool.seats.stuck.discard(event.seat)
+    return [Log("worker.queue_drained", worker.names())]
+
+
+def _worker_on(pool: Pool, seat: int) -> Worker | None:
+    return next((worker for worker in pool.workers.values() if worker.seat == seat), None)

@@ -76,6 +76,7 @@ FIELDS = {
     "traceback": ("string", "where the fault came from"),
     "uptime_s": ("number", "seconds since srvinit's start"),
     "version": ("string", "srvinit's version"),
+    "waiting": ("integer", "connections that wait to be accepted"),
     "waited_s": ("number", "seconds the worker had been given"),
     "was": ("string", "the state the worker ended in"),
     "watchdog_s": ("number", "seconds without a sign of life (worker.watchdog)"),
@@ -218,6 +219,18 @@ EVENTS = {
     "worker.settled": Event(
         "debug",
         "worker {slot} (pid {pid}) stayed ready; the stale worker in its slot may go",
+        "slot generation pid",
+    ),
+    "worker.queue_stuck": Event(
+        "warning",
+        "worker {slot} (pid {pid}) takes none of the connections that wait for it, {waiting} now;"
+        " {next}",
+        "slot generation pid waiting next",
+        "Only where worker.max_queue is set.",
+    ),
+    "worker.queue_drained": Event(
+        "info",
+        "worker {slot} (pid {pid}) has taken all the connections that waited for it",
         "slot generation pid",
     ),
     "worker.quiescing": Event(

@@ -134,6 +134,19 @@ def whole_or_none(low: int, high: int) -> Callable[[object], int | None]:
     return lambda value: None if value is None or value == "none" else read(value)
 
 
+def whole_or_off(high: int) -> Callable[[object], int]:
+    """Make the reader of a whole number from 1 to `high`; "off" is 0."""
+    number = whole(1, high)
+
+    def read(value: object) -> int:
+        try:
+            return 0 if value == "off" else number(value)
+        except RefusedError as refused:
+            raise RefusedError(str(refused).replace("expected", 'expected "off" or', 1)) from None
+
+    return read
+
+
 class Count(Record):
     """How many workers: a number, or so many for each CPU and so many more."""
 

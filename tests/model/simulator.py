@@ -96,6 +96,7 @@ def draw_options(r: Random) -> dict[str, Any]:
     }
     if drawn["recycle_max_surge"] not in {0, "50%"} and r.random() < 0.7:
         drawn["recycle_max_unavailable"] = 0
+    drawn["worker_max_queue"] = r.choice(("off", 10, 10))
     drawn["worker_quiesce"] = r.choice((0, 0.3, 0.3, 1, 4))
     if r.random() < 0.5:
         drawn["bind"] = [":8099"]
@@ -168,6 +169,7 @@ class Run:
             if world.exit is not None:
                 return
             self._disturb()
+            self._stick()
             self._check()
         if r.random() < 0.5:
             self._calm()
@@ -183,6 +185,16 @@ class Run:
     def _check(self) -> None:
         if self.oracle.broken:
             raise BrokenError(str(self.oracle.broken))
+
+    def _stick(self) -> None:
+        """Have a worker take nobody any more, or all who wait again."""
+        r, world = self.random, self.world
+        if world.exit is not None or not world.is_steered or r.random() < 0.7:
+            return
+        if r.random() < 0.3:
+            world.feed(events.QueueDrained(r.randrange(world.spawned + 1)))
+        elif world.steered_to and world.pool.options.worker_max_queue:
+            world.feed(events.QueueStuck(r.choice(sorted(world.steered_to)), 10))
 
     def _disturb(self) -> None:
         r, world = self.random, self.world
@@ -213,6 +225,8 @@ class Run:
         """Only healthy processes from now on: what is wanted must come to be."""
         self.mood = HEALTHY
         world, pool = self.world, self.world.pool
+        for seat in list(pool.seats.stuck):
+            world.feed(events.QueueDrained(seat))
         healthy = Behaviour(pings_every=0.9)
         for process in world.processes.values():
             if process.behaviour.ready_after is None or process.behaviour.killed_after is None:

@@ -58,6 +58,7 @@ SETTINGS = st.fixed_dictionaries(
         "shutdown_timeout": st.sampled_from((2, 0)),
         "shutdown_margin": st.sampled_from((1, 0)),
         "worker_quiesce": st.sampled_from((1, 0, 4)),
+        "worker_max_queue": st.sampled_from((10, "off")),
         "worker_watchdog": st.sampled_from((0, 1)),
         "worker_max_age": st.sampled_from((0, 4)),
         "worker_require": st.just("notify"),
@@ -157,6 +158,14 @@ class Promises(RuleBasedStateMachine):
         pids = self.world.pids()
         if pids:
             self.world.feed(events.TooLarge(pids[which % len(pids)], size, 100))
+
+    @rule(which=st.integers(0, 7), drains=st.booleans())
+    @precondition(is_alive)
+    def a_queue_is_stuck_or_has_drained(self, which: int, *, drains: bool) -> None:
+        seats = sorted(self.world.steered_to | self.world.pool.seats.stuck)
+        if seats and self.world.pool.options.worker_max_queue:
+            seat = seats[which % len(seats)]
+            self.world.feed(events.QueueDrained(seat) if drains else events.QueueStuck(seat, 10))
 
     @rule(drawn=SETTINGS, count=COUNTS)
     @precondition(is_alive)

@@ -66,7 +66,8 @@ def tour() -> None:
         assert world.pool.phase == phase
         world.feed(events.Announced(100, "still here"))
         world.feed(events.Begin())
-        world.feed(events.SeatWaits(0))
+        for event in (events.SeatWaits(0), events.QueueStuck(0, 9), events.QueueDrained(0)):
+            world.feed(event)
         world.feed(events.TooLarge(100, 2, 1))
         for name in ("TERM", "HUP", "TTIN", "TTOU", "USR1", "QUIT", "CONT", "WINCH", "TSTP"):
             world.signal(name, worker_has_terminal=name in {"WINCH", "TSTP"})

@@ -480,6 +480,86 @@ def test_newcomers_wait_on_a_hung_workers_seat_where_nobody_else_is() -> None:
     assert orders_of(world, actions.Steer) == [(0.01, actions.Steer(frozenset({0})))]
 
 
+# --- workers that take nobody --------------------------------------------------------------------
+
+LOOKING = {**STEERED, "worker_max_queue": 10}
+
+
+def test_one_that_takes_nobody_is_left_out_until_its_queue_is_empty() -> None:
+    """Told again and again, it is logged once."""
+    world = settled(3, **LOOKING)
+
+    for waiting in (10, 12, 15):
+        world.feed(events.QueueStuck(1, waiting))
+    assert world.steered_to == {0, 2}
+    world.feed(events.QueueDrained(1))
+
+    assert world.steered_to == {0, 1, 2}
+    (line,) = world.lines("worker.queue_stuck")
+    assert (line["pid"], line["waiting"]) == (101, 10)
+    assert "others" in line["next"]
+    assert [line["pid"] for line in world.lines("worker.queue_drained")] == [101]
+
+
+def test_where_nobody_takes_anybody_all_are_in_the_rotation() -> None:
+    world = settled(2, **LOOKING)
+
+    world.feed(events.QueueStuck(0, 10))
+    world.feed(events.QueueStuck(1, 10))
+
+    assert world.steered_to == {0, 1}
+    assert "nobody else" in world.lines("worker.queue_stuck")[1]["next"]
+    world.feed(events.QueueDrained(1))
+    assert world.steered_to == {1}
+
+
+def test_one_that_takes_nobody_is_back_where_the_others_crash() -> None:
+    world = settled(2, **LOOKING)
+    world.feed(events.QueueStuck(0, 10))
+
+    world.kill(101)
+    world.run(0)
+
+    assert world.steered_to == {0}
+
+
+def test_who_waits_for_one_that_took_nobody_gets_a_worker_when_it_is_replaced() -> None:
+    """SIGHUP is what people do about it: nobody in its queue may be lost by that."""
+    stubborn = Behaviour(stops_after=None, seat_empties_after=None)
+    world = settled(2, None, in_turn(stubborn), **LOOKING, recycle_timeout="4s")
+    world.waits_on = {0: 0.0}.get
+    world.feed(events.QueueStuck(0, 10))
+
+    world.signal("HUP")
+    world.run(60)
+
+    assert orders_of(world, actions.CloseSeat)[-1][1].seat != 0
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)].count(0) == 2
+    assert generations(world) == [2, 2]
+
+
+def test_without_the_setting_nobody_is_left_out_any_more() -> None:
+    world = settled(2, **LOOKING)
+    world.feed(events.QueueStuck(0, 10))
+    world.next_config = lambda: events.ConfigRead(Options(bind=[":8099"]), 2)
+
+    world.signal("HUP")
+
+    assert world.steered_to == {0, 1}
+
+
+def test_a_queue_of_nobodys_is_nobodys_fault() -> None:
+    """The worker is gone, or does not serve yet."""
+    world = settled(2, **LOOKING)
+
+    for seat in (7, -1):
+        world.feed(events.QueueStuck(seat, 10))
+        world.feed(events.QueueDrained(seat))
+
+    assert world.lines("worker.queue_stuck") == []
+    assert world.steered_to == {0, 1}
+
+
 # --- scaling -------------------------------------------------------------------------------------
 
 

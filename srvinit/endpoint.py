@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from srvinit.settings.addresses import Bind
     from srvinit.watch import Emit
 
-BACKLOG = 128
+# Under a flood a place in the queue is a wait of a millisecond, and no place one of a second: TCP
+# tries again. Beyond these, a probe has mostly run out of time either way.
+BACKLOG = 512
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 30.0
 RETRY_GROWTH = 2.0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PACKAGE = "prometheus_client"
 NOT_INSTALLED = "prometheus_client is not installed (pip install 'srvinit[metrics]')"
 UNUSED = (
+    "base64",
     "gzip",
     "http",
     "http.server",

@@ -7,8 +7,8 @@ Who asks may be slow, many, or talk nonsense; a probe that comes meanwhile is st
 - there are `MOST_CONNECTIONS` at most: one more closes the one that has waited longest, and whoever
   connects is read at once, so a probe that sends its request is answered before that comes to it;
 - each gets one answer a turn, however many requests it sends in one go;
-- after its work the loop rests three times as long (not longer than `LONGEST_REST_S`): a flood
-  gets a quarter of one CPU, the rest is the workers'. The kernel keeps the queue meanwhile.
+- after its work the loop rests for three times the CPU time that took, `LONGEST_REST_S` at most: a
+  flood gets a quarter of one CPU, the rest is the workers'. The kernel keeps the queue meanwhile.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Server:
         due = min((client.due for client in self._clients.values()), default=None)
         wait_s = None if due is None else max(0.0, due - time.monotonic())
         happened = self._epoll.poll(wait_s, DEEDS_A_TURN)
-        began = time.monotonic()
+        began, spent_s = time.monotonic(), time.process_time()
         for fd, _ in happened:
             if fd == self._lifeline:
                 return False
@@ -150,7 +150,7 @@ class Server:
                 self._tend(self._clients[fd], began)
         for client in [one for one in self._clients.values() if one.due <= began]:
             self._close(client)
-        time.sleep(min(LONGEST_REST_S, REST_SHARE * (time.monotonic() - began)))
+        time.sleep(min(LONGEST_REST_S, REST_SHARE * (time.process_time() - spent_s)))
         return True
 
     # --- connections -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import proc
 import pytest
 from load import Load
 from probing import HTTP, ask, ask_at, connected, fds_of, helper_of, metric, sockets_of
-from scenes import BIND, LISTEN, QUICK, WEB, at, port_of, python, start_web, stop
+from scenes import BIND, LISTEN, QUICK, SLACK_S, WEB, at, port_of, python, start_web, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,7 +167,11 @@ def test_without_prometheus_client_the_rest_answers(srvinit: Start, tmp_path: Pa
 def test_c38_readiness_is_off_at_once_and_the_port_answers_to_the_end_of_the_drain(
     srvinit: Start,
 ) -> None:
-    """503 within 100 ms of TERM, everything served for 5 s (1 s here), then refused."""
+    """503 within 100 ms of TERM, everything served for 5 s (1 s here), then refused.
+
+    srvinit's own part is read off its status, which says when each was: how soon a test gets an
+    answer is the machine's business too.
+    """
     pool = start_web(srvinit, HTTP, "--shutdown-delay=1s")
     port = port_of(pool)
     assert ask(pool, "/readyz")[0] == 200
@@ -175,9 +179,10 @@ def test_c38_readiness_is_off_at_once_and_the_port_answers_to_the_end_of_the_dra
     began = time.monotonic()
     pool.signal("TERM")
     while ask(pool, "/readyz")[0] == 200:
-        assert time.monotonic() - began < 0.1
-    assert time.monotonic() - began < 0.1
-    assert ask(pool, "/readyz")[1] == "draining: srvinit is shutting down\n"
+        assert time.monotonic() - began < SLACK_S
+    assert ask(pool, "/readyz") == (503, "draining: srvinit is shutting down\n")
+    status = json.loads(ask(pool, "/status")[1])
+    assert status["published_at"] - status["shutdown"]["began_at"] < 0.1
 
     served_s = 0.0
     with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
@@ -347,22 +352,28 @@ def test_what_answers_has_nothing_of_the_workers_and_no_signal_ends_it(srvinit: 
 def test_c18_a_worker_has_its_sockets_and_nothing_else(srvinit: Start, tmp_path: Path) -> None:
     """Also after a crash and after a recycle."""
     seen = tmp_path / "seen"
-    command = ["sh", "-c", f"ls /proc/$$/fd | tr '\\n' ' ' >>{seen}; echo >>{seen}; exec sleep 60"]
+    command = ["sh", "-c", f"ls /proc/$$/fd >>{seen}; echo all >>{seen}; exec sleep 60"]
     options = ("-w1", HTTP, BIND, BIND, QUICK, "--restart-delay=10ms")
     pool = srvinit(*options, "--", *command, pid1=True)
-    [worker] = [pool.outside(pool.wait_event("worker.started")["pid"])]
+    worker = pool.outside(pool.wait_event("worker.started")["pid"])
     helper_of(pool)
-    proc.wait_until(lambda: seen.exists() and seen.read_text().endswith("\n"), 5, "its list")
+    lists_in(seen, 1)
     os.kill(worker, signal.SIGKILL)
-    pool.wait_event("worker.ready", nth=2)
+    lists_in(seen, 2)
     pool.signal("HUP")
     pool.wait_event("recycle.finished", within=20)
 
-    lists = proc.wait_until(
-        lambda: [it for it in seen.read_text().split("\n") if it][2:], 5, "the third list"
-    )
-    assert lists
-    assert set(seen.read_text().split("\n")) == {"0 1 2 3 4 ", ""}
+    assert lists_in(seen, 3) == [["0", "1", "2", "3", "4"]] * 3
+
+
+def lists_in(file: Path, number: int) -> list[list[str]]:
+    """Return what workers have listed, waiting until so many have."""
+
+    def find() -> list[list[str]]:
+        lists = proc.read(file).decode().split("all\n")[:-1]
+        return [it.split() for it in lists] if len(lists) >= number else []
+
+    return proc.wait_until(find, 10, f"{number} lists of descriptors")
 
 
 LIBRARY = """

@@ -349,31 +349,22 @@ def test_what_answers_has_nothing_of_the_workers_and_no_signal_ends_it(srvinit: 
     assert stop(pool) == 0
 
 
-def test_c18_a_worker_has_its_sockets_and_nothing_else(srvinit: Start, tmp_path: Path) -> None:
+def test_c18_a_worker_has_its_sockets_and_nothing_else(srvinit: Start) -> None:
     """Also after a crash and after a recycle."""
-    seen = tmp_path / "seen"
-    command = ["sh", "-c", f"ls /proc/$$/fd >>{seen}; echo all >>{seen}; exec sleep 60"]
+    command = ["sh", "-c", "ls /proc/$$/fd; echo all; exec sleep 60"]
     options = ("-w1", HTTP, BIND, BIND, QUICK, "--restart-delay=10ms")
     pool = srvinit(*options, "--", *command, pid1=True)
     worker = pool.outside(pool.wait_event("worker.started")["pid"])
     helper_of(pool)
-    lists_in(seen, 1)
+    pool.wait_output("all")
     os.kill(worker, signal.SIGKILL)
-    lists_in(seen, 2)
+    pool.wait_output("all", nth=2)
     pool.signal("HUP")
     pool.wait_event("recycle.finished", within=20)
+    pool.wait_output("all", nth=3)
 
-    assert lists_in(seen, 3) == [["0", "1", "2", "3", "4"]] * 3
-
-
-def lists_in(file: Path, number: int) -> list[list[str]]:
-    """Return what workers have listed, waiting until so many have."""
-
-    def find() -> list[list[str]]:
-        lists = proc.read(file).decode().split("all\n")[:-1]
-        return [it.split() for it in lists] if len(lists) >= number else []
-
-    return proc.wait_until(find, 10, f"{number} lists of descriptors")
+    lists = [fds.split() for fds in pool.output.decode().split("all\n")[:-1]]
+    assert lists == [["0", "1", "2", "3", "4"]] * 3
 
 
 LIBRARY = """

@@ -117,18 +117,20 @@ def test_worker_out_of_memory_is_named_in_the_log(
     assert harness.ask(port)
 
 
+HARDENED = (
+    "--user=123456:0",
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--env=TMPDIR=/nonexistent",
+)
+
+
 def test_without_any_privilege_nothing_is_written(
     serve: Callable[..., tuple[Container, int]],
 ) -> None:
     """C36, C45: a user without a passwd entry, no capability, a read-only root without tmpfs."""
-    harden = (
-        "--user=123456:0",
-        "--read-only",
-        "--cap-drop=ALL",
-        "--security-opt=no-new-privileges",
-        "--env=TMPDIR=/nonexistent",
-    )
-    container, port = serve("--worker-count=2", "--recycle-settle=50ms", docker=harden)
+    container, port = serve("--worker-count=2", "--recycle-settle=50ms", docker=HARDENED)
 
     assert harness.ask(port)
     assert proc.status_field(container.pid, "Uid").split()[0] == "123456"
@@ -146,3 +148,19 @@ def test_diff_stays_empty(serve: Callable[..., tuple[Container, int]]) -> None:
     assert container.changes() == []
     assert container.stop() == 0
     assert container.changes() == []
+
+
+def test_probes_and_metrics_answer_without_any_privilege(
+    serve: Callable[..., tuple[Container, int]],
+) -> None:
+    """C47: and nothing that they need is missing from the bundle."""
+    probes = harness.free_port()
+    published = f"--publish=127.0.0.1:{probes}:9090"
+    container, _ = serve("--worker-count=2", "--http=:9090", docker=(published, *HARDENED))
+    container.wait_event("endpoint.started")
+
+    assert harness.ask(probes, path="/livez") == b"srvinit lives, and is serving\n"
+    assert harness.ask(probes, path="/readyz") == b"2 of 2 workers serve\n"
+    assert b"\nsrvinit_workers_wanted 2.0\n" in harness.ask(probes, path="/metrics")
+    assert b'"count": 2' in harness.ask(probes, path="/status")
+    assert container.stop() == 0

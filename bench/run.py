@@ -16,6 +16,7 @@ import time
 
 import forwarding
 import frozen
+import probing
 import programs
 import reaping
 import serving
@@ -30,6 +31,7 @@ SUBJECTS = {
     "signals": forwarding.measure,
     "orphans": reaping.measure,
     "workers": workers.measure,
+    "probe": probing.measure,
     "asleep": sleeping.measure,
     "requests": serving.measure,
 }

@@ -10,21 +10,22 @@ import zipfile
 from pathlib import Path
 
 EARLY_FILE = "early.code"
+CTL_FILE = "ctl.code"
 LATE_FILE = "late.code"
 
-# Would be found by following imports, and is never reached by a command's supervisor.
+# Would be found by following imports, and is never reached by a command's supervisor or srvinitctl.
 # asyncio, uuid: report/late.py has stand-ins for them. ctypes: kernel/reap.py uses _ctypes alone,
 # and PyInstaller's start imports the package if it is there (2 ms).
 NEVER_REACHED = [
     "asyncio", "concurrent", "multiprocessing", "ssl", "_ssl", "uuid", "_uuid", "ctypes",
     "hashlib", "_hashlib", "_blake2", "hmac", "secrets", "random", "bz2", "_bz2", "lzma",
-    "_lzma", "zipfile", "tarfile", "gzip", "shutil", "tempfile", "email", "http", "urllib",
+    "_lzma", "zipfile", "tarfile", "gzip", "tempfile", "email", "http", "urllib",
     "html", "xml", "pyexpat", "xmlrpc", "ftplib", "netrc", "mimetypes", "socketserver",
     "importlib.metadata", "importlib.resources", "importlib.readers", "csv", "quopri",
-    "argparse", "optparse", "getopt", "gettext", "doctest", "unittest", "pydoc", "pdb", "bdb",
+    "optparse", "getopt", "doctest", "unittest", "pydoc", "pdb", "bdb",
     "cmd", "code", "codeop", "curses", "readline", "rlcompleter", "tkinter", "sqlite3", "dbm",
     "decimal", "_decimal", "_pydecimal", "fractions", "statistics", "numbers", "calendar",
-    "_strptime", "subprocess", "pathlib", "fnmatch", "glob", "ipaddress", "getpass", "pprint",
+    "_strptime", "subprocess", "pathlib", "glob", "ipaddress", "getpass", "pprint",
     "lib2to3", "distutils", "setuptools", "pkg_resources", "pip", "_codecs_cn", "_codecs_hk",
     "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_multibytecodec",
     "better_exceptions", "rich", "colorama", "twisted", "greenlet", "typing_extensions",
@@ -47,32 +48,54 @@ cli.main(["--worker-count=1", "--", "/"], mask)
 """
 
 
-def early_modules(root: Path) -> list[str]:
+# All that a probe needs: `srvinitctl ready` is to start as fast as Python does.
+_CTL_PROBE = """
+import sys
+sys.path.append({root!r})
+from srvinit import ctl
+"""
+
+
+def early_modules(root: Path, probe: str = _PROBE) -> list[str]:
     """Ask srvinit's source what it has imported when it forks the first worker, dependencies first.
 
     -X importtime names a module once it is imported as a whole.
     """
-    probe = _PROBE.format(root=str(root))
-    command = [sys.executable, "-I", "-S", "-X", "importtime", "-c", probe]
+    command = [sys.executable, "-I", "-S", "-X", "importtime", "-c", probe.format(root=str(root))]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     names = [line.rpartition("|")[2].strip() for line in said.splitlines()]
     return [name for name in names if name == "__future__" or name.split(".")[0] == "srvinit"]
 
 
+def commands(root: Path) -> list[str]:
+    """List the modules of srvinitctl's commands, which nothing imports by name."""
+    sys.path.insert(0, str(root))
+    from srvinit import ctl
+
+    return sorted({module for module, _ in ctl.COMMANDS.values()})
+
+
 def write(folder: Path, modules: dict[str, Path], root: Path) -> list[Path]:
-    """Write all that is written in Python into two files, as start.py reads them."""
-    early = [
-        (name, *_compiled(name, modules[name], root), name.rpartition(".")[0])
-        for name in early_modules(root)
-    ]
+    """Write all that is written in Python into three files, as start.py reads them.
+
+    What srvinit, or srvinitctl, imports at once has a file of its own, with the places of the rest
+    in the one that they share. What only srvinit's own file has, srvinitctl finds there.
+    """
+    first = {EARLY_FILE: early_modules(root), CTL_FILE: early_modules(root, _CTL_PROBE)}
     index, late = {}, b""
     for name, source in sorted(modules.items()):
-        if name not in {one[0] for one in early}:
+        if name not in first[EARLY_FILE]:
             is_package, code = _compiled(name, source, root)
             marshalled = _marshalled(code)
             index[name] = (is_package, len(late), len(marshalled))
             late += marshalled
-    files = {EARLY_FILE: _marshalled((early, index)), LATE_FILE: late}
+    files = {LATE_FILE: late}
+    for file, names in first.items():
+        early = [
+            (name, *_compiled(name, modules[name], root), name.rpartition(".")[0]) for name in names
+        ]
+        places = {name: place for name, place in index.items() if name not in names}
+        files[file] = _marshalled((early, places))
     for name, written in files.items():
         (folder / name).write_bytes(written)
     return [folder / name for name in files]

@@ -20,7 +20,9 @@ from pathlib import Path
 
 PACKAGING = Path(__file__).resolve().parent
 ROOT = PACKAGING.parent
-PROGRAMS = ["srvinit"]
+# What is started: each a launcher of the one frozen program, which looks at its own name.
+NAMES = ["srvinit", "srvinitctl"]
+PROGRAM = "srvinit"
 LARGEST_BYTES = 15_000_000
 # Of every file: a build date would be a difference between two builds.
 EPOCH = 315_532_800  # 1980, the earliest that zip knows
@@ -47,8 +49,8 @@ def main() -> int:
     inner = output / "_internal"
     shutil.copytree(work / "dist" / "_internal", inner)
     found = add_libraries(inner)
-    for name in PROGRAMS:
-        point_to_loader(inner / name, f"{options.prefix}/_internal")
+    point_to_loader(inner / PROGRAM, f"{options.prefix}/_internal")
+    for name in NAMES:
         compile_launcher(output / name, name, options.prefix)
     subprocess.run(
         [python, PACKAGING / "materials.py", output, *(f"{k}={v}" for k, v in found.items())],
@@ -95,7 +97,7 @@ def add_libraries(inner: Path) -> dict[str, Path]:
     Returns where each library of the bundle comes from, by name.
     """
     found: dict[str, Path] = {}
-    for path in [inner / name for name in PROGRAMS] + sorted(inner.rglob("*.so*")):
+    for path in [inner / PROGRAM, *sorted(inner.rglob("*.so*"))]:
         for line in output_of("ldd", path).splitlines():
             name, _, place = line.strip().partition(" => ")
             place = (place or name).rpartition(" (")[0]

@@ -1,4 +1,4 @@
-/* /opt/srvinit/srvinit: makes the frozen program start clean, and at once.
+/* /opt/srvinit/srvinit and srvinitctl: make the frozen program start clean, and at once.
  *
  *   1. Block the signals. A TERM that comes before Python can take it in would kill srvinit, or be
  *      dropped where srvinit is PID 1; blocked, it waits (signal(7)). _SRVINIT_FOUND tells what
@@ -18,7 +18,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PROGRAM PREFIX "/_internal/" NAME
+#define PROGRAM PREFIX "/_internal/srvinit"
+#define CALLED PREFIX "/_internal/" NAME /* tells the program which of its two names it has */
 #define KEPT "_SRVINIT_KEPT_"
 #define FOUND "_SRVINIT_FOUND="
 #define ADDED 3 /* found, archive, level */
@@ -64,7 +65,7 @@ static char *put_bits(char *to, uint64_t bits)
 
 int main(int argc, char **argv, char **given)
 {
-    static const char refused[] = "srvinit: cannot execute " PROGRAM
+    static const char refused[] = NAME ": cannot execute " PROGRAM
         ": the bundle works at " PREFIX " alone\n";
     static char found[] = FOUND "................ ................";
     uint64_t wanted = ~LEFT_ALONE, before = 0;
@@ -96,8 +97,8 @@ int main(int argc, char **argv, char **given)
     environment[used] = NULL;
 
     if (argc > 0)
-        argv[0] = PROGRAM; /* where there is no /proc, the bootloader finds itself by this */
-    execve(PROGRAM, argc > 0 ? argv : (char *[]){PROGRAM, NULL}, environment);
+        argv[0] = CALLED; /* where there is no /proc, the bootloader finds itself by srvinit's */
+    execve(PROGRAM, argc > 0 ? argv : (char *[]){CALLED, NULL}, environment);
     (void)!write(STDERR_FILENO, refused, sizeof refused - 1);
     return 126;
 }

@@ -118,14 +118,15 @@ class Status:
 
     def _recycle_started(self, fields: Mapping[str, Any]) -> None:
         self._passes += 1
-        is_asked, self._queued = fields["why"] == "SIGHUP", False
+        self._queued = False
         self._running = {
             "pass": self._passes,
             "generation": fields["generation"],
             "why": fields["why"],
             "workers": fields["workers"],
-            "rejected": self._rejected if is_asked else None,
+            "rejected": self._rejected,
         }
+        self._rejected = None
 
     def _recycle_ended(self, outcome: str, fields: Mapping[str, Any]) -> None:
         self._counters["recycles"][outcome] += 1

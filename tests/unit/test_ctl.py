@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,3 +190,33 @@ def test_a_pid_that_is_nobodys_is_one_line(capfd: pytest.CaptureFixture[str]) ->
             "",
             "srvinitctl: there is no process 4194999\n",
         )
+
+
+# --- docs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/srvinitctl.md"])
+def test_the_docs_name_every_command(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    named = set(re.findall(r"`([a-z]+)[^`]*`", text.partition("| command | does |")[2]))
+
+    assert set(ctl.COMMANDS) <= named
+
+
+def test_the_table_of_the_docs_is_what_is_rendered() -> None:
+    """Its lines, their order and their columns; the numbers are of another day."""
+    page = (Path(__file__).parents[2] / "docs" / "srvinitctl.md").read_text()
+    shape = [re.sub(r"\d+", "0", line).split() for line in page.split("```")[1].splitlines()[2:]]
+    world = pool_of(4, restart_reset=1, **SETTLES)
+    status = Published(world)
+    world.begin().run(5)
+    world.signal("HUP")
+    world.run(30)
+    made = [re.sub(r"\d+", "0", line).split() for line in shown(status, world.now)]
+
+    assert [line[0] for line in shape if line and line[0] != "listens"] == [
+        line[0] for line in made if line
+    ]
+    assert [line for line in shape if line[:1] == ["SLOT"]] == [
+        line for line in made if line[:1] == ["SLOT"]
+    ]

@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test chart-tools container wheel freeze install image demo-image demo bench docs clean
+.PHONY: help setup lint test chart-tools container cluster wheel freeze install image demo-image demo bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,9 @@ chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .to
 
 container: setup ## freeze, then test the bundle in images, with a Docker daemon of its own: as root
 	$(BIN)/pytest tests/container
+
+cluster: chart-tools ## freeze, then test the chart in a Kubernetes that $$KUBE_TOOL brings: as root
+	$(BIN)/pytest tests/cluster
 
 wheel: setup ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

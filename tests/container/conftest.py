@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bases
-import harness
+import frozen
 import pytest
 from engine import Container, Docker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-BUNDLE = ROOT / "dist" / "srvinit"
 
 # What the README tells users to write.
 DOCKERFILE = """
@@ -30,14 +27,7 @@ ENTRYPOINT ["/opt/srvinit/srvinit"]
 @pytest.fixture(scope="session")
 def bundle() -> Path:
     """Return dist/srvinit, frozen anew if a source is younger than it."""
-    for name in ("patchelf", "musl-gcc", "objcopy"):
-        harness.program(name)
-    stamp = ROOT / "build" / "freeze" / "dist"
-    sources = [*(ROOT / "srvinit").rglob("*.py"), *(ROOT / "packaging").iterdir()]
-    newest = max(path.stat().st_mtime for path in sources)
-    if not BUNDLE.exists() or not stamp.exists() or stamp.stat().st_mtime < newest:
-        subprocess.run(["make", "freeze"], cwd=ROOT, check=True, capture_output=True)
-    return BUNDLE
+    return frozen.bundle()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
  *
  *   /         its pid                       /crash  ends with 3, unanswered
  *   /hog      takes memory until killed     /orphan leaves a child behind, which ends at once
+ *   /sleep/N  its pid, N seconds later
  *
  * After a TERM it empties the accept queue, then ends with 0. It is linked in two ways: statically,
  * for images without a C library, and against the image's own. */
@@ -27,6 +28,7 @@ static void stop(int number)
 static void answer(int connection)
 {
     char request[4096], body[64], text[256];
+    unsigned int seconds;
     ssize_t length = read(connection, request, sizeof request - 1);
 
     if (length <= 0)
@@ -42,6 +44,8 @@ static void answer(int connection)
             usleep(100000); /* outlives its parent */
         _exit(0);
     }
+    if (sscanf(request, "GET /sleep/%u ", &seconds) == 1)
+        sleep(seconds);
     snprintf(body, sizeof body, "%d\n", getpid());
     length = snprintf(text, sizeof text,
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);

@@ -1,0 +1,80 @@
+"""Fixtures: a cluster, an image with srvinit on its node, releases of the chart."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kube as kubes
+import pytest
+
+from srvinit.options import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "container"))
+
+import bases  # noqa: E402  a module of tests/container
+import frozen  # noqa: E402  likewise
+
+#: What each test changes a little: quick, and small enough for the tests' machine.
+VALUES: dict[str, Any] = {
+    "image": {"repository": "test/server", "tag": "1"},
+    "command": ["/srv/server"],
+    "replicas": 1,
+    "settings": {
+        "worker": {"count": 2},
+        "recycle": {"settle": "200ms"},
+        "shutdown": {"delay": "2s"},
+    },
+    "terminationGracePeriodSeconds": 20,
+    "probes": {"startup": {"periodSeconds": 1}, "readiness": {"periodSeconds": 1}},
+    "tests": {"image": "test/server:1"},
+}
+#: Until its engine is here.
+NOT_YET = {"config": {"watch": not SETTINGS["recycle.watch"].is_later}}
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[kubes.Kube]:
+    """Start the cluster, unless it is up."""
+    with kubes.Kube() as cluster:
+        kubes.image(cluster, "test/server:1", bases.busybox, frozen.bundle())
+        yield cluster
+
+
+@pytest.fixture
+def release(kube: kubes.Kube) -> Iterator[Callable[..., kubes.Release]]:
+    """Install the chart with VALUES and some more; uninstall it at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def install(name: str, *more: dict[str, Any]) -> kubes.Release:
+            return stack.enter_context(kubes.Release(kube, name, merged(VALUES, NOT_YET, *more)))
+
+        yield install
+
+
+@pytest.fixture
+def follow(kube: kubes.Kube) -> Iterator[Callable[[str], kubes.Log]]:
+    """Follow the log of a pod."""
+    with contextlib.ExitStack() as stack:
+
+        def start(pod: str) -> kubes.Log:
+            return stack.enter_context(kubes.Log(kube, pod))
+
+        yield start
+
+
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Merge values as helm does: maps by key, everything else whole."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = result.get(key)
+            both = isinstance(old, dict) and isinstance(value, dict)
+            result[key] = merged(old or {}, value) if both else value
+    return result

@@ -9,7 +9,16 @@ from __future__ import annotations
 from srvinit import words
 from srvinit.record import Record
 from srvinit.report.timeline.markup import element, hoverable, number, rect, text
-from srvinit.report.timeline.story import CRASHED, KILLING, LEFT, RUNNING, STARTING, STOPPED, UNSEEN
+from srvinit.report.timeline.story import (
+    CRASHED,
+    KILLING,
+    LEFT,
+    READY,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    UNSEEN,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,14 +142,14 @@ def _name(life: Life, scale: Scale, y: float, height: float) -> list[str]:
         return []
     ends = [since for _, since in life.phases[1:]] + [life.ended_at]
     pieces = [
-        scale.longest_piece(since, until)
+        (*scale.longest_piece(since, until), "in" if state == READY else "in late")
         for (state, since), until in zip(life.phases, ends, strict=True)
         if state != STARTING  # its hatching would spoil the letters
     ]
-    room, left = max(pieces, default=(0.0, 0.0))
+    room, left, kind = max(pieces, default=(0.0, 0.0, ""))
     for said in (f"gen {life.generation} · pid {life.pid}", f"gen {life.generation}"):
         if len(said) * CHAR_WIDTH + 14 < room:
-            return [text(left + 6, y + height / 2 + 3.7, said, "in")]
+            return [text(left + 6, y + height / 2 + 3.7, said, kind)]
     return []
 
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 # In base64, of STYLE and SCRIPT; a test says what they must be. Not computed: hashlib is not in the
 # frozen program.
-STYLE_SHA256 = "b/kpCwdvqi/Vf2UMciToj1K0ghymcRYsTekFG+jtqxc="
+STYLE_SHA256 = "hv1nXoZgmUXiN3PhlopnIpntWMGjjU1n7mchKGJME30="
 SCRIPT_SHA256 = "wvZTnNw9dhWAeCSsJqngbMxTCQr8mJMmPW8oXl8zmPw="
 
 STYLE = """
 :root,svg{color-scheme:light dark;--paper:#fff;--ink:#1c2128;--soft:#59636e;--grid:#e4e8ec;
---row:#f6f8fa;--odd:#2f7fc4;--even:#13947f;--start:#f0b429;--startline:#9a6700;--quiesce:#c9b3ec;
---stop:#9673d3;--kill:#c8102e;--in:#fff;--band:#d5e6f7;--bandline:#2f7fc4;--bad:#fbdada;
+--row:#f6f8fa;--odd:#1d5694;--even:#178f7b;--start:#f0b429;--startline:#9a6700;--quiesce:#c9b3ec;
+--stop:#b497e6;--kill:#c8102e;--in:#fff;--instop:#1c2128;--band:#d5e6f7;--bandline:#2f7fc4;--bad:#fbdada;
 --badline:#c8102e;--drain:#d7efe9;--margin:#f6d5b8;--break:#eceff2}
 @media screen and (prefers-color-scheme:dark){:root,svg{--paper:#0d1117;--ink:#e6edf3;
 --soft:#9aa5b1;--grid:#252c35;--row:#141a21;--odd:#3f8fd6;--even:#2aa893;--start:#d9a21b;
---startline:#f5d98b;--quiesce:#5a4789;--stop:#8a66c9;--kill:#ff5c66;--in:#fff;--band:#173350;
+--startline:#f5d98b;--quiesce:#5a4789;--stop:#8a66c9;--kill:#ff5c66;--in:#fff;--instop:#fff;--band:#173350;
 --bandline:#5ba7ec;--bad:#4a1a20;--badline:#ff7b80;--drain:#14403a;--margin:#553718;
 --break:#1c232c}}
 svg{font:11.5px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fill:var(--ink);
@@ -34,17 +34,18 @@ print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .starting{fill:url(#starting)}.quiescing{fill:url(#quiescing)}.stopping{fill:var(--stop)}
 .killing,.kill{fill:var(--kill)}.kill{stroke:var(--paper);stroke-width:1}
 .coming{fill:url(#starting)}.crashing{fill:url(#crashing)}
-.h1{stroke:var(--startline)}.h2{stroke:var(--stop)}.h3{stroke:var(--kill)}
+.h1{stroke:var(--startline)}.h2{stroke:var(--soft)}.h3{stroke:var(--kill)}
 .b1{fill:var(--start)}.b2{fill:var(--quiesce)}.b3{fill:var(--bad)}
 .h1,.h2,.h3{stroke-width:1.4}
-.in{fill:var(--in);font-size:10.5px;pointer-events:none}.settled{fill:var(--in);opacity:.8}
+.in{fill:var(--in);font-size:10.5px;pointer-events:none}.in.late{fill:var(--instop)}
+.settled{fill:var(--in);opacity:.8}
 .crash,.halo{fill:none;stroke:var(--kill);stroke-width:2.4}.halo{stroke:var(--paper);stroke-width:5}
 .torn{fill:none;stroke:var(--paper);stroke-width:2.5}
 .waiting{fill:none;stroke:var(--soft);stroke-dasharray:1.5 3}
 .line{fill:none;stroke:var(--soft);stroke-dasharray:3 3;opacity:.75}
 .line.trouble{stroke:var(--badline)}.line.note{display:none}
 .flag{fill:var(--ink)}.flag.begin,.flag.end{fill:var(--soft)}.flag.trouble{fill:var(--badline)}
-.flag.note{fill:var(--grid)}.label{font-size:10.5px;font-weight:600;fill:var(--paper);
+.flag.note{fill:var(--grid)}path.flag.note{fill:var(--soft)}.label{font-size:10.5px;font-weight:600;fill:var(--paper);
 pointer-events:none}.label.note{fill:var(--ink);font-weight:400}
 .band{fill:var(--band);stroke:var(--bandline);stroke-width:.8}
 .band.failed{fill:var(--bad);stroke:var(--badline)}

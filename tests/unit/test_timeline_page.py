@@ -188,6 +188,15 @@ def test_several_files_are_several_pods(capfd: pytest.CaptureFixture[str]) -> No
     assert [pod.get("data-pod") for pod in of_class(picture, "pod")] == ["crashes.log", "kill.log"]
 
 
+def test_files_of_one_name_are_told_apart_by_their_path(tmp_path: Path) -> None:
+    logs = []
+    for name in ("web-1", "web-2"):
+        (tmp_path / name).mkdir()
+        logs.append(tmp_path / name / "app.log")
+        logs[-1].write_text((RECORDED / "crashes.log").read_text())
+    assert [pod.get("data-pod") for pod in of_class(drawn(*logs), "pod")] == [*map(str, logs)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

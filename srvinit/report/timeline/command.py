@@ -99,8 +99,9 @@ def pods_of(logs: list[str]) -> list[Pod]:
     """
     events: dict[str, list[Event]] = {}
     count = 0
+    names = _names(logs)
     for log in logs:
-        name = "" if log == "-" else os.path.basename(log)  # noqa: PTH119  pathlib is not frozen
+        name = names[log]
         with ExitStack() as stack:
             if log == "-":
                 file = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
@@ -119,6 +120,14 @@ def pods_of(logs: list[str]) -> list[Pod]:
         )
     pods = [story.tell(pod, found, clock.straighten(found)) for pod, found in events.items()]
     return sorted(pods, key=lambda pod: pod.begins_at)
+
+
+def _names(logs: list[str]) -> dict[str, str]:
+    """Name files by their last part, by their whole path where that is not enough."""
+    short = {log: os.path.basename(log) for log in logs}  # noqa: PTH119  pathlib is not frozen
+    parts = list(short.values())
+    names = {log: part if parts.count(part) == 1 else log for log, part in short.items()}
+    return names | {"-": ""}
 
 
 class _Counting:

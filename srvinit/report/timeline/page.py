@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BETWEEN_PODS = 22.0
 FOOT = 62.0  # the axis and the key below it
+DAY_S = 86400
 MOST_SAID = 300  # lines below the picture: the log itself has them all
 KEY = (
     ("s starting", "starting"),
@@ -80,7 +81,7 @@ def title_of(pods: list[Pod]) -> str:
     names = ", ".join(pod.name for pod in pods[:3] if pod.name)
     more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""  # noqa: PLR2004  as above
     of = f" of {names}{more}" if names else ""
-    return f"srvinit{of} from {clock(since, 86400)} {clock(since)} UTC"
+    return f"srvinit{of} from {clock(since, DAY_S)} {clock(since)} UTC"
 
 
 def scale_of(pods: list[Pod], width: float = panel.WIDTH) -> Scale:
@@ -97,7 +98,7 @@ def _grid(scale: Scale, bottom: float) -> list[str]:
     for x, said in scale.ticks():
         lines.append(f"M{number(x)} 40V{number(bottom)}")
         labels.append(text(x, bottom + 14, said, "tick", "middle"))
-    day = clock(scale.since, 86400)
+    day = clock(scale.since, DAY_S)
     axis = f"M{number(scale.left)} {number(bottom)}H{number(scale.right)}"
     return [
         element("path", d="".join(lines), class_="grid"),
@@ -155,10 +156,11 @@ def _said(pods: list[Pod]) -> str:
         ((at, pod.name, level, sentence) for pod in pods for at, level, sentence in pod.said),
         key=lambda line: line[0],
     )
+    day = said[-1][0] - said[0][0] > DAY_S if said else False
     rows = []
     for at, name, level, sentence in said[:MOST_SAID]:
         where = element("td", escape(name)) if len(pods) > 1 else ""
-        when = element("td", clock(at, 0.001))
+        when = element("td", day * f"{clock(at, DAY_S)} " + clock(at, 0.001))
         rows.append(element("tr", when, where, element("td", escape(sentence)), class_=level))
     left = len(said) - MOST_SAID
     more = element("p", f"and {left} more lines, in the log") if left > 0 else ""

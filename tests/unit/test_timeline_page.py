@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -96,41 +95,6 @@ def test_a_log_full_of_evil_is_a_well_formed_picture(tmp_path: Path) -> None:
     assert {one.tag.removeprefix(SVG) for one in picture.iter()} == allowed
     assert len(of_class(picture, "life")) == 12
     assert not any(key.startswith("on") for one in picture.iter() for key in one.keys())  # noqa: SIM118
-
-
-def loop(count: int) -> str:
-    """Return the log of a program that ends at once, of `count` lines."""
-    template = '{{"timestamp": "2026-11-25T{:02d}:{:02d}:{:02d}.{:06d}Z", "level": "info", "event"'
-    template += ': "worker.{}", "message": "worker {} (pid {}) {}", "slot": {}, "pid": {}, {}}}\n'
-    lines = []
-    for number in range(count // 2):
-        micro = 1_000_000 + number * 9000
-        for event, more in (
-            ("started", '"generation": 1, "why": "crash"'),
-            ("exited", '"generation": 1, "status": 1, "asked": false, "lived_s": 0.004'),
-        ):
-            second, rest = divmod(micro, 1_000_000)
-            clock = (second // 3600, second // 60 % 60, second % 60, rest)
-            slot = number % 8
-            lines.append(template.format(*clock, event, slot, number, event, slot, number, more))
-            micro += 4000
-    return "".join(lines)
-
-
-def test_a_hundred_thousand_lines_are_drawn_in_a_moment(tmp_path: Path) -> None:
-    """50,000 lives on some 1,100 pixels: drawn together, as many as there are."""
-    log = tmp_path / "loop.log"
-    log.write_text(loop(100_000))
-
-    began = time.process_time()
-    text = page.html(command.pods_of([str(log)]))
-    took = time.process_time() - began
-
-    assert took < 10, "two seconds on the machine where it was written"
-    assert len(text) < 1_000_000
-    picture = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314
-    crowds = [one for one in picture.iter() if one.get("class") == "crowd"]
-    assert sum(int(one.get("data-lives", "0")) for one in crowds) == 50_000
 
 
 def test_many_slots_are_drawn_low(tmp_path: Path) -> None:

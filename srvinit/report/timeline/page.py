@@ -40,7 +40,8 @@ def svg(pods: list[Pod], *, is_alone: bool = True, width: float = panel.WIDTH) -
     height = bottom + FOOT
     return element(
         "svg",
-        element("title", escape(title_of(pods))),
+        # Inside a page it would be what a pointer is told everywhere beside the bars.
+        element("title", escape(title_of(pods))) if is_alone else "",
         element("style", style.STYLE) if is_alone else "",
         element("defs", style.PATTERNS),
         rect(0, 0, width, height, "paper"),
@@ -52,6 +53,8 @@ def svg(pods: list[Pod], *, is_alone: bool = True, width: float = panel.WIDTH) -
         viewBox=f"0 0 {number(width)} {number(height)}",
         width=width if is_alone else None,
         height=height if is_alone else None,
+        role="group",
+        aria_label=title_of(pods),
         data_since=clock(scale.since, 0.001),
     )
 

@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test chart-tools container cluster wheel freeze install image demo-image demo bench docs clean
+.PHONY: help setup lint test chart-tools container cluster wheel freeze install image demo-image demo bench faults docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,8 +19,8 @@ lint: setup ## ruff, its formatter, and mypy --strict on the package
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
 
-test: lint chart-tools ## lint, then unit, model, process, interop and chart tests
-	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart
+test: lint chart-tools ## lint, then unit, model, process, interop, chart and fault tests
+	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart tests/faults
 
 chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .tools, for tests/chart
 	$(BIN)/python tests/chart/tools.py
@@ -58,6 +58,9 @@ demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under
 
 bench: setup ## measure beside peers, as far as they are installed
 	$(BIN)/python bench/run.py
+
+faults: setup ## fail every system call in turn (strace), and write docs/reliability.md: as root
+	$(BIN)/python tests/faults/report.py
 
 docs: setup ## write the generated pages of docs/ anew
 	for program in docs/generate*.py; do $(BIN)/python $$program || exit 1; done

@@ -10,12 +10,15 @@ def main() -> int:
     What comes from here on waits to be taken in: a TERM during the start is not lost.
     """
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-    from srvinit import quickstart
+    try:
+        from srvinit import quickstart
 
-    quickstart.begin()
-    from srvinit import cli
-    from srvinit.kernel import signals
-
+        quickstart.begin()
+        from srvinit import cli
+        from srvinit.kernel import signals
+    except (OSError, ImportError, MemoryError) as lack:  # EMFILE, a file that cannot be read
+        sys.stderr.write(f"srvinit: cannot start: {lack or 'out of memory'}\n")
+        return 1
     mask = signals.block(before)
     return cli.main(sys.argv[1:], mask, settled=quickstart.end)
 

@@ -47,6 +47,8 @@ def main(argv: list[str], mask: set[int], settled: Callable[[], None] | None = N
         return refuse(USAGE_STATUS, wrong.faults)
     except KernelRefused as refused:
         return refuse(REFUSED_STATUS, [str(refused)])
+    except (OSError, MemoryError) as lack:  # of a start: the loop survives its own
+        return refuse(REFUSED_STATUS, [f"cannot start: {lack or 'out of memory'}"])
 
 
 def refuse(status: int, faults: list[str]) -> int:

@@ -35,3 +35,7 @@ class KernelRefused(Exception):  # noqa: N818  a fact about a call, named as the
 
 class LifecycleError(Exception):
     """The core was handed an event that cannot be: our own bug, never the user's."""
+
+
+# What may lack now and be there later: EMFILE, ENOMEM, a module whose file cannot be read.
+LACKS = (OSError, ImportError, MemoryError)

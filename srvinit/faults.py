@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-import traceback
 
+from srvinit.errors import LACKS
 from srvinit.kernel import reap, signals
 
 TYPE_CHECKING = False
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 def fields_of(error: BaseException, following: str) -> dict[str, str]:
     """Return what the log says of a fault; `following` is what srvinit does next."""
-    trace = "".join(traceback.format_exception(error))
+    try:
+        import traceback  # not before: it would be half a megabyte for nothing
+
+        trace = "".join(traceback.format_exception(error))
+    except LACKS:
+        trace = ""
     return {"error": repr(error), "traceback": trace, "next": following}
 
 

@@ -17,7 +17,7 @@ import posix
 import time
 
 from srvinit import STATUS_FD, STATUS_NAME
-from srvinit.errors import KernelRefused, LifecycleError, UsageError
+from srvinit.errors import LACKS, KernelRefused, LifecycleError, UsageError
 from srvinit.kernel import descriptors, signals, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
@@ -40,6 +40,7 @@ FAULTS_SURVIVED = 10
 STATUS_OF_OUR_FAULT = 1
 # How long the log waits for the first workers' exec; it takes some 50 ms to import.
 SETTLE_IN_S = 0.05
+SETTLE_RETRY_S = 1.0
 # Events kept until then; beyond it the log is opened earlier, and counts those that it drops.
 MOST_EARLY = 4000
 
@@ -59,7 +60,8 @@ class Supervisor:
         self._status_fd = -1
         self._early: list[tuple[str, dict[str, Any], float, str]] = []  # until there is a log
         self._faults = 0
-        self._is_settled_in = False
+        self._settle_at: float | None = self._began_at + SETTLE_IN_S  # None: it has settled in
+        self._lack = ""  # what the log lacked when it was to start
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
             actions.Spawn: self._spawn,
             actions.Signal: self._signal,
@@ -148,7 +150,8 @@ class Supervisor:
         for event in self._watch.collect():
             self._feed(event)
         self._judge_exits()
-        if not self._is_settled_in and self._workers_run():
+        is_early = self._lack or self._watch.awaits_exec
+        if self._settle_at and not (is_early and time.monotonic() < self._settle_at):
             self._settle_in()
         due, looked_at = self.pool.next_deadline(), time.monotonic()
         if due is not None and looked_at >= due:
@@ -157,32 +160,34 @@ class Supervisor:
             for event in self._watch.collect():
                 self._feed(event)
             self._feed(events.Tick(), looked_at)
-        if self._is_settled_in:
+        if self._settle_at is None:
             self._publisher.publish(self.pool, self._listening, self.log.dropped)
             self._listening.tend()
             self.log.flush()
 
-    def _workers_run(self) -> bool:
-        is_late = time.monotonic() >= self._began_at + SETTLE_IN_S
-        return is_late or not self._watch.awaits_exec
-
     def _settle_in(self) -> None:
-        """Import what is slow to import, now that it delays no worker's start."""
-        self._is_settled_in = True
-        self.log.start()
+        """Import what is slow to import, now that it delays no start; again, where that fails."""
+        try:
+            self.log.start()
+            # `faults` for when there is one: no file may be there to be opened any more.
+            from srvinit import faults  # noqa: F401
+            from srvinit.upkeep import Upkeep
+        except LACKS as lack:
+            if not self._lack:
+                self._lack = f"the log cannot start yet: {lack!r}"
+                self._emit("kernel.refused", {"error": self._lack})
+            self._settle_at = time.monotonic() + SETTLE_RETRY_S
+            return
+        self._settle_at = None
         if self._setup.settled is not None:
             self._setup.settled()
-        from srvinit.upkeep import Upkeep
-
         self._watch.upkeep = Upkeep(self._emit, self._options)
 
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
         now = time.monotonic()
-        dues = [self.pool.next_deadline(), self._watch.due()]
-        if not self._is_settled_in:
-            dues.append(self._began_at + SETTLE_IN_S)
-        else:
+        dues = [self.pool.next_deadline(), self._watch.due(), self._settle_at]
+        if self._settle_at is None:
             retry_s = self.log.retry_in()
             dues += [self._listening.due(), None if retry_s is None else now + retry_s]
             dues.append(self._publisher.due())
@@ -198,7 +203,7 @@ class Supervisor:
             for action in self.pool.handle(waiting.pop(0), now):
                 try:
                     answer = self._perform[type(action)](action)
-                except KernelRefused as refused:
+                except (KernelRefused, OSError) as refused:
                     # One order failed (to a worker that changed its user, say): the rest stands.
                     self._emit("kernel.refused", {"error": str(refused)})
                     continue
@@ -276,7 +281,7 @@ class Supervisor:
     # --- orders become system calls --------------------------------------------------------------
 
     def _spawn(self, order: actions.Spawn) -> events.Event:
-        notify = None
+        notify = probe = child = None
         try:
             if self._require == "notify":
                 from srvinit.kernel.notify import NotifySocket
@@ -284,22 +289,23 @@ class Supervisor:
                 notify = NotifySocket()
             path = None if notify is None else notify.path
             self._setup.fit(self._launch, self.pool.count, self._listening.sockets(order.seat))
+            if self._require == "listen":
+                from srvinit.kernel.readiness import ListenProbe
+
+                probe = ListenProbe(self._listening.inodes(order.seat))
             status_fd = self._status_fd if self._log is None else self._publisher.fd
             others = self._listening.other_fds(order.seat)
             own_fds = (status_fd, *self._watch.own_fds, *others)
             child = spawn.spawn(self._launch, order.slot, order.generation, path, own_fds)
-        except KernelRefused as refused:
-            if notify is not None:
+            self._watch.add(Running(child.pid, child.exec_fd, self._require, notify, probe))
+        except (KernelRefused, OSError) as refused:
+            if child is not None:  # it runs, but nobody would know: it ends as an orphan does
+                signals.send_group(child.pid, "KILL")
+            elif notify is not None:
                 notify.close()
             return events.SpawnFailed(order.number, str(refused))
         if self._setup.jobs is not None:
             self._setup.jobs.note_start(child.pid)
-        probe = None
-        if self._require == "listen":
-            from srvinit.kernel.readiness import ListenProbe
-
-            probe = ListenProbe(self._listening.inodes(order.seat))
-        self._watch.add(Running(child.pid, child.exec_fd, self._require, notify, probe))
         return events.Spawned(order.number, child.pid)
 
     def _signal(self, order: actions.Signal) -> None:
@@ -325,7 +331,7 @@ class Supervisor:
             self._listening.go_over(options, self._options)
         except UsageError as error:
             return events.ConfigRejected(error.faults)
-        except KernelRefused as refused:
+        except (KernelRefused, OSError) as refused:
             return events.ConfigRejected([str(refused)])
         self._options = options
         self.log.configure(options.log_format, options.log_level)
@@ -385,10 +391,10 @@ def run(setup: Setup) -> int:
     try:
         status = supervisor.run()
     finally:
-        supervisor.log.close()
-        if status:
+        try:
             from srvinit.report import termination
 
-            said = supervisor.log.last
-            termination.write(status, said, termination.path_from(setup.environ))
+            termination.end(supervisor.log, status, termination.path_from(setup.environ))
+        except LACKS:
+            pass  # the last words are lost: how srvinit ends does not depend on them
     return status

@@ -106,12 +106,19 @@ class Watch:
         return any(running.exec_fd >= 0 for running in self.running.values())
 
     def add(self, running: Running) -> None:
-        """Watch a worker that was just forked; its exec pipe is armed already."""
+        """Watch a worker that was just forked; its exec pipe is armed already.
+
+        Raises OSError (ENOMEM, ENOSPC) with all that was held of it let go.
+        """
         self.running[running.pid] = running
-        self._listen_to(running.exec_fd, running)
-        if running.notify is not None:
-            signals.arm(running.notify.fd)
-            self._listen_to(running.notify.fd, running)
+        try:
+            self._listen_to(running.exec_fd, running)
+            if running.notify is not None:
+                signals.arm(running.notify.fd)
+                self._listen_to(running.notify.fd, running)
+        except OSError:
+            self.forget(running.pid)
+            raise
 
     def forget(self, pid: int) -> None:
         """Let go of a worker that is about to be reaped."""
@@ -218,10 +225,10 @@ class Watch:
     def _listen_to(self, fd: int, running: Running) -> None:
         import select  # a file to load: not before the first worker's fork
 
-        self._by_fd[fd] = running
         if self._epoll is None:
             self._epoll = select.epoll()
         self._epoll.register(fd, select.EPOLLIN)
+        self._by_fd[fd] = running
 
     def _forget_fd(self, fd: int) -> None:
         if self._by_fd.pop(fd, None) is not None and self._epoll is not None:

@@ -159,17 +159,24 @@ def why_hidden() -> str | None:
     """
     if not posix.access("/proc/self/fd", posix.R_OK):
         return "no /proc is mounted"
-    if int(posix.readlink("/proc/self")) != posix.getpid():
-        return "/proc is that of another PID namespace"
     if posix.uname().machine not in procfs.CALLS:
         return f"the system calls of {posix.uname().machine} are not known: only epoll is seen"
+    try:
+        if int(posix.readlink("/proc/self")) != posix.getpid():
+            return "/proc is that of another PID namespace"
+        return _why_hidden_from_us()
+    except OSError as refused:  # EMFILE. EAGAIN: the pids limit, and no worker starts either
+        return f"it cannot be tried out: {posix.strerror(refused.errno or 0)}"
+
+
+def _why_hidden_from_us() -> str | None:
     reading, writing = posix.pipe()
     try:
         child = posix.fork()
-    except OSError as refused:  # EAGAIN: the pids limit; then no worker starts either
+    except OSError:
         posix.close(reading)
         posix.close(writing)
-        return f"it cannot be tried out: {posix.strerror(refused.errno or 0)}"
+        raise
     if child == 0:
         posix.close(writing)
         posix.read(reading, 1)  # ends when the parent closes its end

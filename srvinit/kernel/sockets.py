@@ -75,17 +75,23 @@ class Listener(Record):
     is_inherited: bool = False
 
     def has_waiting(self) -> bool:
-        """Say whether a connection (or datagram) waits that no worker has taken yet."""
+        """Say whether a connection (or datagram) waits that no worker has taken yet.
+
+        True where the kernel does not tell (ENOMEM): who waits for the end has a deadline.
+        """
         if self.fd < 0:
             return False
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
-        return any(happened & select.POLLIN for _, happened in poll.poll(0))
+        try:
+            return any(happened & select.POLLIN for _, happened in poll.poll(0))
+        except OSError:
+            return True
 
     def restore_backlog(self) -> None:
         """Set the backlog again after a worker may have lowered it; nothing else changes."""
         if self.is_stream and self.fd >= 0:
-            sock = _borrowed(self.fd)
+            sock = _handle(self.fd)
             try:
                 ask("listen", self.address, sock.listen, self.backlog)
             finally:
@@ -293,7 +299,7 @@ def _has_kind(bind: Bind, listener: Listener) -> bool:
 def _tune(listener: Listener, backlog: int | None, *, nodelay: bool) -> None:
     """Bring a listener to the settings of now; neither changes anything for its holders' calls."""
     listener.backlog = backlog or SOMAXCONN
-    sock = _borrowed(listener.fd)
+    sock = _handle(listener.fd)
     try:
         if listener.kind == "tcp":
             set_option(
@@ -313,3 +319,11 @@ def v4_binds(binds: Iterable[Bind]) -> set[tuple[str, int]]:
 def _borrowed(fd: int) -> _socket.socket:
     """Wrap a descriptor; the caller must detach() it, or it is closed with the wrapper."""
     return _socket.socket(fileno=fd)
+
+
+def _handle(fd: int) -> _socket.socket:
+    """Wrap a descriptor for listen and setsockopt, as `_borrowed` does, but ask the kernel nothing.
+
+    Without a family, type and protocol the wrapper asks for them, and each answer could be refused.
+    """
+    return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fd)

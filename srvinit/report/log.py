@@ -68,14 +68,17 @@ class Log:
             self._unqueued += 1
 
     def start(self) -> None:
-        """Import what lines are made with, and write the queued events. Does nothing twice."""
+        """Import what lines are made with, and write the queued events. Does nothing twice.
+
+        Raises OSError, ImportError or MemoryError where something lacks; the events stay queued.
+        """
         if self._render is not None:
             return
-        self._render = self._make_renderer()
-        self._unheard = self._below_level()
         from srvinit.report.writer import Writer
 
+        unheard, render = self._below_level(), self._make_renderer()
         self._writer = Writer(self._fd, self._gap_line)
+        self._unheard, self._render = unheard, render  # none before all: a later try starts anew
         self.flush()
         if self._unqueued:
             self._writer.count_lost(self._unqueued)

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from srvinit.report.log import Log
+
 # Kubernetes' default for terminationMessagePath. A pod with another one tells it to srvinit in
 # TERMINATION_MESSAGE_PATH, since no container can ask.
 PATH = "/dev/termination-log"
@@ -28,6 +30,13 @@ LONGEST_SENTENCE = 1000
 def path_from(environ: Mapping[bytes, bytes]) -> bytes | str:
     """Name the file of this container."""
     return environ.get(b"TERMINATION_MESSAGE_PATH") or PATH
+
+
+def end(log: Log, status: int, path: bytes | str) -> None:
+    """Close the log, and write what it said last. Raises what Log.start does."""
+    log.close()
+    if status:
+        write(status, log.last, path)
 
 
 def write(status: int, sentences: Sequence[str], path: bytes | str = PATH) -> bool:

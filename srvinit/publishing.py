@@ -99,7 +99,7 @@ class Publisher:
     def withdraw(self) -> None:
         """Take the status away: what it says is not true any more, and there is no other."""
         if self.fd >= 0:
-            posix.close(self.fd)
+            descriptors.close_all((self.fd,))
             self.fd = -1
 
     def _changed(

@@ -7,11 +7,10 @@ it matters. A quiet srvinit has nothing due here, and sleeps.
 
 from __future__ import annotations
 
-import posix
 import time
 
+from srvinit.kernel import descriptors, signals
 from srvinit.kernel import exec as execing
-from srvinit.kernel import signals
 from srvinit.lifecycle import events
 
 TYPE_CHECKING = False
@@ -237,7 +236,7 @@ class Watch:
     def _close_exec_pipe(self, running: Running) -> None:
         if running.exec_fd >= 0:
             self._forget_fd(running.exec_fd)
-            posix.close(running.exec_fd)
+            descriptors.close_all((running.exec_fd,))
             running.exec_fd = -1
 
     def _read_exec_pipe(self, running: Running) -> Iterator[events.Event]:

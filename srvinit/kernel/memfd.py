@@ -34,4 +34,4 @@ def replace(fd: int, name: str, content: bytes) -> None:
     except OSError as error:
         raise KernelRefused("write", name, error.errno or 0) from error
     finally:
-        posix.close(made)
+        descriptors.close_all((made,))

@@ -27,6 +27,7 @@ import posix
 import select
 
 from srvinit.errors import KernelRefused
+from srvinit.kernel import descriptors
 from srvinit.kernel.binding import (
     ask,
     bind_inet,
@@ -109,7 +110,7 @@ class Listener(Record):
                     posix.unlink(self.path)
             except OSError:
                 pass  # gone already, or a directory that is not ours to change any more
-        posix.close(self.fd)
+        descriptors.close_all((self.fd,))
         self.fd = -1
 
 

@@ -109,12 +109,11 @@ def spawn(
     try:
         pid = _fork()
     except OSError as error:  # EAGAIN, ENOMEM
-        posix.close(read_fd)
-        posix.close(write_fd)
+        descriptors.close_all((read_fd, write_fd))
         raise KernelRefused("fork", f"worker {slot}", error.errno or 0) from error
     if pid == 0:
         _become_worker(launch, newcomer, (write_fd, read_fd, *private_fds))
-    posix.close(write_fd)
+    descriptors.close_all((write_fd,))  # an EIO would be raised, and the child forgotten
     _make_leader(pid)
     return Child(pid, read_fd)
 

@@ -10,10 +10,10 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     rm -f /etc/apt/apt.conf.d/docker-clean \
     && apt-get update \
     && apt-get install --yes --no-install-recommends \
-        binutils libpython3.11 musl-tools patchelf python3 python3-venv
+        binutils gcc libpython3.11-dev musl-tools python3 python3-venv
 WORKDIR /src
 # First what changes seldom: PyInstaller and the packages to freeze are a layer of their own.
-COPY packaging/freeze.py packaging/requirements.txt packaging/
+COPY packaging/freeze.py packaging/linking.py packaging/requirements.txt packaging/
 RUN --mount=type=cache,target=/root/.cache/pip python3 packaging/freeze.py --only-venv
 COPY LICENSE ./
 COPY packaging packaging

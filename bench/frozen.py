@@ -16,7 +16,7 @@ import serving
 import starting
 from measure import Scale, Subject, ratio_of, take_turns
 
-PROGRAM = Path("/opt/srvinit/srvinit")
+PROGRAM = Path(os.environ.get("FROZEN_PROGRAM", "/opt/srvinit/srvinit"))
 MOST = 1.7
 MOST_BYTES = 15_000_000
 ONCE = ["--worker-count=1", "--restart-policy=never", "--"]

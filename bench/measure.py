@@ -27,11 +27,13 @@ class Scale:
     idle_s: float
     load_s: float  # of each stretch of load
     recycles: int
+    crashes: int  # to look for growth
+    long_recycles: int
     judges: bool  # whether there is enough of it to judge by
 
 
-FULL = Scale(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, judges=True)
-QUICK = Scale(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, judges=False)
+FULL = Scale(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 100_000, 10_000, judges=True)
+QUICK = Scale(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, 200, 20, judges=False)
 
 
 def take_turns(

@@ -9,13 +9,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-EARLY_FILE = "early.code"
-CTL_FILE = "ctl.code"
-LATE_FILE = "late.code"
-
 # Would be found by following imports, and is never reached by a command's supervisor or srvinitctl.
-# asyncio, uuid: report/late.py has stand-ins for them. ctypes: kernel/reap.py uses _ctypes alone,
-# and PyInstaller's start imports the package if it is there (2 ms).
+# asyncio, uuid: report/late.py has stand-ins for them. ctypes: kernel/reap.py uses _ctypes alone.
 NEVER_REACHED = [
     "asyncio", "concurrent", "multiprocessing", "ssl", "_ssl", "uuid", "_uuid", "ctypes",
     "hashlib", "_hashlib", "_blake2", "hmac", "secrets", "random", "bz2", "_bz2", "lzma",
@@ -32,10 +27,36 @@ NEVER_REACHED = [
     "srvinit.library", "srvinit.__main__",
 ]  # fmt: skip
 
-# Imported by Python's own start, from the zip: start.py is not there yet.
-START_OF_PYTHON = {"encodings", "encodings.aliases", "encodings.utf_8"}
+# Imported by a name that is put together: report/exposition.py, which has stand-ins for what it
+# needs beyond this.
+FOUND_BY_NAME = ["prometheus_client"]
+
+# Imported by Python's own start: start.py is not there yet. zipimport is one more, and left empty:
+# there are no zips.
+START_OF_PYTHON = [
+    "importlib._bootstrap", "importlib._bootstrap_external", "abc", "codecs", "io", "encodings",
+    "encodings.aliases", "encodings.utf_8",
+]  # fmt: skip
 # What bytes may have to be turned into or out of later.
 ENCODINGS = {"encodings.ascii", "encodings.latin_1", "encodings.idna", "encodings.utf_8_sig"}
+
+# Have dataclasses, and for one without a docstring dataclass() imports inspect: 6 ms and 0.6 MB.
+NEEDS_DOCSTRINGS = {"structlog.dev", "structlog.tracebacks"}
+
+# Of the modules that are part of Python itself, those that nothing here reaches: left out, they
+# need no expat and of zlib, which is linked statically, its crc32 alone.
+UNUSED_BUILTINS = {
+    "pyexpat", "_elementtree", "zlib", "_pickle", "_csv", "_md5", "_sha1", "_sha256",
+    "_sha3", "_sha512", "_blake2", "_random", "_statistics", "cmath", "spwd", "xxsubtype",
+    "_symtable",
+}  # fmt: skip
+# Whose function to make them is not called PyInit_NAME; None: Python makes them by itself.
+INIT_OF = {
+    "marshal": "PyMarshal_Init",
+    "_warnings": "_PyWarnings_Init",
+    "sys": None,
+    "builtins": None,
+}
 
 _PROBE = """
 import posix, sys
@@ -75,30 +96,44 @@ def commands(root: Path) -> list[str]:
     return sorted({module for module, _ in ctl.COMMANDS.values()})
 
 
-def write(folder: Path, modules: dict[str, Path], root: Path) -> list[Path]:
-    """Write all that is written in Python into three files, as start.py reads them.
+def write(folder: Path, modules: dict[str, Path], root: Path, start: Path) -> None:
+    """Write all that is written in Python into the files that bootloader.c includes.
 
-    What srvinit, or srvinitctl, imports at once has a file of its own, with the places of the rest
-    in the one that they share. What only srvinit's own file has, srvinitctl finds there.
+    What srvinit, or srvinitctl, imports at once has a piece of its own, with the places of the rest
+    in the one that they share. What only srvinit's own piece has, srvinitctl finds there.
     """
-    first = {EARLY_FILE: early_modules(root), CTL_FILE: early_modules(root, _CTL_PROBE)}
+    first = {name: modules[name] for name in START_OF_PYTHON} | {"start": start}
+    files = {name: _marshalled(_compiled(name, path, root)[1]) for name, path in first.items()}
+    files["zipimport"] = _marshalled(compile("", "<frozen zipimport>", "exec"))
+    at_once = {"early": early_modules(root), "ctl": early_modules(root, _CTL_PROBE)}
     index, late = {}, b""
     for name, source in sorted(modules.items()):
-        if name not in first[EARLY_FILE]:
+        if name not in at_once["early"]:
             is_package, code = _compiled(name, source, root)
             marshalled = _marshalled(code)
-            index[name] = (is_package, len(late), len(marshalled))
+            index[name] = (is_package, len(late), len(late) + len(marshalled))
             late += marshalled
-    files = {LATE_FILE: late}
-    for file, names in first.items():
+    files["late"] = late
+    for piece, names in at_once.items():
         early = [
             (name, *_compiled(name, modules[name], root), name.rpartition(".")[0]) for name in names
         ]
         places = {name: place for name, place in index.items() if name not in names}
-        files[file] = _marshalled((early, places))
+        files[piece] = _marshalled((early, places))
     for name, written in files.items():
-        (folder / name).write_bytes(written)
-    return [folder / name for name in files]
+        (folder / f"{name}.code").write_bytes(written)
+    (folder / "builtins.h").write_text(_table_of_builtins())
+
+
+def _table_of_builtins() -> str:
+    """Write in C which modules are part of the program: what config.c is to Python's own."""
+    names = sorted(set(sys.builtin_module_names) - UNUSED_BUILTINS)
+    made_by = {name: INIT_OF.get(name, f"PyInit_{name}") for name in names}
+    declared = [f"extern PyObject *{one}(void);" for one in made_by.values() if one]
+    rows = [f'    {{"{name}", {one or "NULL"}}},' for name, one in made_by.items()]
+    rows += ['    {"_bundle", make_bundle},', "    {NULL, NULL},"]
+    head = "struct _inittab _PyImport_Inittab[] = {"
+    return "\n".join([*declared, head, *rows, "};", ""])
 
 
 def _compiled(name: str, source: Path, root: Path) -> tuple[bool, object]:
@@ -108,7 +143,10 @@ def _compiled(name: str, source: Path, root: Path) -> tuple[bool, object]:
     shown = str(Path(*source.parts[-depth:]))
     if source.is_relative_to(root / "srvinit"):
         shown = str(source.relative_to(root))
-    code = compile(source.read_bytes(), shown, "exec", dont_inherit=True, optimize=2)
+    if name.startswith("importlib._bootstrap"):
+        shown = f"<frozen {name}>"  # by which Python leaves its own frames out of tracebacks
+    level = 1 if name in NEEDS_DOCSTRINGS else 2
+    code = compile(source.read_bytes(), shown, "exec", dont_inherit=True, optimize=level)
     return is_package, code
 
 
@@ -121,21 +159,14 @@ def _marshalled(value: object) -> bytes:
     return marshal.dumps(marshal.loads(marshal.dumps(value)))  # noqa: S302  our own
 
 
-def shrink_base_library(path: Path) -> dict[str, Path]:
-    """Leave in PyInstaller's zip what Python's start needs; return the sources of the rest."""
+def of_base_library(path: Path) -> dict[str, Path]:
+    """Return the sources of what PyInstaller puts into its zip, without encodings nobody uses."""
     with zipfile.ZipFile(path) as whole:
-        entries = {entry.filename: whole.read(entry) for entry in whole.infolist()}
-    names = {entry: _module_name(entry) for entry in sorted(entries)}
-    with zipfile.ZipFile(path, "w") as small:
-        for entry, name in names.items():
-            if name in START_OF_PYTHON:
-                small.writestr(zipfile.ZipInfo(entry), entries[entry])
-    late = [
-        name
-        for name in names.values()
-        if name not in START_OF_PYTHON and (not name.startswith("encodings.") or name in ENCODINGS)
-    ]
-    return {name: _source(name) for name in late}
+        names = sorted(_module_name(entry) for entry in whole.namelist())
+    wanted = {*START_OF_PYTHON, *ENCODINGS}
+    return {
+        name: _source(name) for name in names if name in wanted or not name.startswith("encodings.")
+    }
 
 
 def _module_name(entry: str) -> str:

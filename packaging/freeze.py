@@ -2,8 +2,8 @@
 
     packaging/freeze.py [--prefix /opt/srvinit] [--output dist/srvinit] [--work build/freeze]
 
-The Python 3.11 or later that runs this is the one that is frozen, so it needs its shared library
-(Debian: libpython3.11). Needs musl-gcc (musl-tools), binutils and patchelf. The prefix is fixed at
+The Python 3.11 or later that runs this is the one that is frozen, so it needs its static library
+(Debian: libpython3.11-dev). Needs gcc, musl-gcc (musl-tools) and binutils. The prefix is fixed at
 build: a program's loader is found by its absolute path.
 """
 
@@ -15,8 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
+
+import linking
 
 PACKAGING = Path(__file__).resolve().parent
 ROOT = PACKAGING.parent
@@ -36,22 +37,24 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "freeze")
     parser.add_argument("--only-venv", action="store_true", help="make what it is made with")
     options = parser.parse_args()
-    for name in ("musl-gcc", "patchelf", "strip", "objcopy"):
+    for name in ("gcc", "musl-gcc", "strip", "objcopy"):
         if shutil.which(name) is None:
-            sys.exit(f"freeze: {name} is missing (Debian: musl-tools, patchelf, binutils)")
+            sys.exit(f"freeze: {name} is missing (Debian: gcc, musl-tools, binutils)")
+    if not linking.static_python().exists():
+        sys.exit(f"freeze: {linking.static_python()} is missing (Debian: libpython3.11-dev)")
     output, work = options.output.resolve(), options.work.resolve()
     python = make_venv(work / "venv")
     if options.only_venv:
         return 0
-    run_pyinstaller(python, work)
+    run_pyinstaller(python, work, options.prefix)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     inner = output / "_internal"
     shutil.copytree(work / "dist" / "_internal", inner)
-    found = add_libraries(inner)
-    point_to_loader(inner / PROGRAM, f"{options.prefix}/_internal")
     for name in NAMES:
         compile_launcher(output / name, name, options.prefix)
+    found = add_libraries(inner)
+    link_verbose(work, inner)
     subprocess.run(
         [python, PACKAGING / "materials.py", output, *(f"{k}={v}" for k, v in found.items())],
         check=True,
@@ -75,7 +78,7 @@ def make_venv(folder: Path) -> Path:
     return python
 
 
-def run_pyinstaller(python: Path, work: Path) -> None:
+def run_pyinstaller(python: Path, work: Path, prefix: str) -> None:
     """Have PyInstaller fill work/dist/_internal; the same input gives the same files."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
     environ |= {
@@ -84,6 +87,7 @@ def run_pyinstaller(python: Path, work: Path) -> None:
         # Columns within a line take a fifth of the compiled code, and as much of its loading.
         "PYTHONNODEBUGRANGES": "1",
         "PYINSTALLER_CONFIG_DIR": str(work / "cache"),
+        "BUNDLE_PREFIX": prefix,
     }
     shutil.rmtree(work / "dist", ignore_errors=True)
     folders = ["--distpath", work / "dist", "--workpath", work / "pyinstaller"]
@@ -103,20 +107,20 @@ def add_libraries(inner: Path) -> dict[str, Path]:
             place = (place or name).rpartition(" (")[0]
             if place.startswith("/"):
                 found[Path(name.rpartition(" (")[0] or name).name] = Path(place)
-    library = sysconfig.get_config_var("INSTSONAME")
-    found[library] = Path(sysconfig.get_config_var("LIBDIR"), library)
     for name, source in found.items():
         if not (inner / name).exists():
             shutil.copyfile(source, inner / name)
             (inner / name).chmod(0o755)
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())) | {one.name: one for one in linking.static_libraries()}
 
 
-def point_to_loader(program: Path, inner: str) -> None:
-    """Have a program use the bundle's loader and libraries, and no other, wherever it runs."""
-    loader = Path(output_of("patchelf", "--print-interpreter", program).strip()).name
-    change = ["--set-interpreter", f"{inner}/{loader}", "--force-rpath", "--set-rpath", inner]
-    subprocess.run(["patchelf", *change, program], check=True)
+def link_verbose(work: Path, inner: Path) -> None:
+    """Link what is not shipped: it tells what it imports, for tests/container/test_bundle.py."""
+    folder = work / "verbose"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "_internal").symlink_to(inner)
+    linking.link(folder / "srvinit", work / "pyinstaller" / "srvinit", str(folder), verbose=True)
 
 
 def compile_launcher(path: Path, name: str, prefix: str) -> None:

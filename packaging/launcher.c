@@ -6,8 +6,7 @@
  *   2. Hide from the loader, the C library and Python what is meant for the workers: a LD_PRELOAD
  *      made for the image's C library would keep ours from starting. Hidden is renamed, with
  *      _SRVINIT_KEPT_ in front; packaging/start.py undoes it.
- *   3. Exec the bundle, told that it has been restarted already: PyInstaller's bootloader would
- *      exec itself once more to set LD_LIBRARY_PATH, which our rpath makes needless.
+ *   3. Exec the bundle's Python, bootloader.c, which tells by argv[0] which program it shall be.
  *
  * Linked statically: it must run where there is no C library, and before the bundle's own.
  * Raw system calls for signals, since a C library keeps some of them to itself. */
@@ -22,7 +21,7 @@
 #define CALLED PREFIX "/_internal/" NAME /* tells the program which of its two names it has */
 #define KEPT "_SRVINIT_KEPT_"
 #define FOUND "_SRVINIT_FOUND="
-#define ADDED 3 /* found, archive, level */
+#define ADDED 1 /* found */
 #define BIT(number) (UINT64_C(1) << ((number) - 1))
 
 /* As kernel/signals.py has it: faults must act at once; PIPE and XFSZ are ignored by Python. */
@@ -30,11 +29,11 @@ static const uint64_t LEFT_ALONE = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BI
     | BIT(SIGTRAP) | BIT(SIGSYS) | BIT(SIGABRT) | BIT(SIGPIPE) | BIT(SIGXFSZ);
 
 /* Obeyed by ld.so, by the C library (malloc, resolver; locales would be read from the image, which
- * has another library's), by PyInstaller and by Python. */
+ * has another library's), and by Python. */
 static const char *const OBEYED[] = {
     "LD_", "GLIBC_TUNABLES=", "MALLOC_", "LOCALDOMAIN=", "RES_OPTIONS=", "HOSTALIASES=",
     "LANG=", "LANGUAGE=", "LC_", "LOCPATH=", "GCONV_PATH=", "NLSPATH=",
-    "_PYI_", "PYINSTALLER_", "PYTHON",
+    "PYTHON",
 };
 
 static int is_obeyed(const char *entry)
@@ -92,12 +91,10 @@ int main(int argc, char **argv, char **given)
         used++;
     }
     environment[used++] = found;
-    environment[used++] = "_PYI_ARCHIVE_FILE=" PROGRAM;
-    environment[used++] = "_PYI_PARENT_PROCESS_LEVEL=0";
     environment[used] = NULL;
 
     if (argc > 0)
-        argv[0] = CALLED; /* where there is no /proc, the bootloader finds itself by srvinit's */
+        argv[0] = CALLED;
     execve(PROGRAM, argc > 0 ? argv : (char *[]){CALLED, NULL}, environment);
     (void)!write(STDERR_FILENO, refused, sizeof refused - 1);
     return 126;

@@ -26,11 +26,12 @@ from packageurl import PackageURL
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCH = datetime(1980, 1, 1, tzinfo=UTC)
-BOOTLOADER = "pyinstaller"
+FROZEN_PACKAGES = ["structlog", "h11", "prometheus_client"]
 # As SPDX names them; the texts lie in licenses/.
 SPDX = {
     "structlog": "MIT OR Apache-2.0",
-    BOOTLOADER: "GPL-2.0-or-later WITH Bootloader-exception",
+    "h11": "MIT",
+    "prometheus_client": "Apache-2.0 AND BSD-2-Clause",
     "cpython": "PSF-2.0",
 }
 
@@ -41,7 +42,7 @@ def main() -> None:
     licenses = Path(bundle, "licenses")
     licenses.mkdir()
     shutil.copyfile(ROOT / "LICENSE", licenses / "srvinit")
-    components = [of_pypi("structlog", licenses), of_pypi(BOOTLOADER, licenses), of_python()]
+    components = [*(of_pypi(name, licenses) for name in FROZEN_PACKAGES), of_python()]
     packages = {debian_package(Path(line.partition("=")[2])) for line in libraries}
     packages |= {
         debian_package(path) for path in Path("/usr/lib").glob("*-musl/libc.a")

@@ -2,8 +2,9 @@
 
 packaging/launcher.c has blocked the signals and hidden a part of the environment. Here the
 environment is made again what srvinit was given, before a line of srvinit sees it, and srvinit's
-modules on the way to the first worker's exec are taken from one file in one go: finding, opening
-and unpacking them one by one takes longer than all the rest of the way.
+modules on the way to the first worker's exec are taken from one piece in one go: finding, opening
+and unpacking them one by one takes longer than all the rest of the way. What is needed later is
+found in another piece, module by module. Both lie within the program (bootloader.c).
 """
 
 import _signal
@@ -13,23 +14,22 @@ import posix
 import sys
 from _frozen_importlib import ModuleSpec
 
+import _bundle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from types import ModuleType
 
-EARLY_FILE, CTL_FILE, LATE_FILE = "early.code", "ctl.code", "late.code"
 KEPT = b"_SRVINIT_KEPT_"
 FOUND = b"_SRVINIT_FOUND"
-BOOTLOADER = b"_PYI_"
 _MODULE = type(sys)
 
 
 class LateModules:
     """Finds and loads what the way to the first worker's exec does not need (importlib's terms)."""
 
-    def __init__(self, path: str, index: dict[str, tuple[bool, int, int]]) -> None:
-        self._path = path
+    def __init__(self, index: dict[str, tuple[bool, int, int]]) -> None:
         self._index = index
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
@@ -42,24 +42,21 @@ class LateModules:
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run a module's code."""
-        _, offset, length = self._index[module.__name__]
-        fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
-        marshalled = posix.pread(fd, length, offset)
-        posix.close(fd)
-        exec(marshal.loads(marshalled), module.__dict__)  # noqa: S102, S302  our own
+        _, begin, end = self._index[module.__name__]
+        code = marshal.loads(_bundle.LATE[begin:end])  # noqa: S302  our own
+        exec(code, module.__dict__)  # noqa: S102  that is to import it
 
 
 class SupervisorsModules:
-    """Finds and loads, for srvinitctl, what srvinit imports at once: it is in no other file."""
+    """Finds and loads, for srvinitctl, what srvinit imports at once: it is in no other piece."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._early: dict[str, tuple[bool, object]] = {}
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
-        """Find a module; the first that is looked for here has the whole file read."""
+        """Find a module; the first that is looked for here has the whole piece read."""
         if not self._early:
-            early, _ = _read(self._path)
+            early, _ = marshal.loads(_bundle.EARLY)  # noqa: S302  our own
             self._early = {name: (is_package, code) for name, is_package, code, _parent in early}
         found = self._early.get(name)
         return ModuleSpec(name, self, is_package=found[0]) if found else None
@@ -72,22 +69,13 @@ class SupervisorsModules:
         exec(self._early[module.__name__][1], module.__dict__)  # noqa: S102  our own
 
 
-def _read(
-    path: str,
-) -> tuple[list[tuple[str, bool, object, str]], dict[str, tuple[bool, int, int]]]:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    marshalled = posix.read(fd, posix.fstat(fd).st_size)
-    posix.close(fd)
-    return marshal.loads(marshalled)  # type: ignore[no-any-return]  # noqa: S302  our own
-
-
-def import_early(folder: str, file: str) -> None:
+def import_early(piece: memoryview) -> None:
     """Import in one go what is needed at once, without importlib.
 
     Each module comes after those it imports, so it finds them in sys.modules.
     """
-    early, index = _read(f"{folder}/{file}")
-    sys.meta_path.insert(0, LateModules(f"{folder}/{LATE_FILE}", index))
+    early, index = marshal.loads(piece)  # noqa: S302  our own
+    sys.meta_path.insert(0, LateModules(index))
     for name, is_package, code, parent in early:
         module = sys.modules[name] = _MODULE(name)
         module.__package__ = name if is_package else parent
@@ -104,9 +92,6 @@ def give_back(environ: "MutableMapping[bytes, bytes]") -> tuple[set[int], set[in
     Return what else was found: the signal mask, and which signals were ignored.
     """
     mask, ignored = (_numbers(bits) for bits in environ.pop(FOUND, b"0 0").split())
-    for name in list(environ):
-        if name.startswith(BOOTLOADER):
-            del environ[name]
     for name in list(environ):
         if name.startswith(KEPT):
             environ[name[len(KEPT) :]] = environ.pop(name)
@@ -126,26 +111,32 @@ def main() -> int:
 
 
 def _supervise(mask: set[int], ignored: set[int]) -> int:
-    import_early(sys._MEIPASS, EARLY_FILE)  # type: ignore[attr-defined]  # noqa: SLF001
+    import_early(_bundle.EARLY)
     from srvinit import cli
     from srvinit.kernel import signals
 
     signals.ignored_before_python |= ignored
     signals.block()
-    gc.freeze()  # what is loaded stays: the first collection need not walk through all of it
-    gc.enable()
-    return cli.main(sys.argv[1:], mask)
+    return cli.main(sys.argv[1:], mask, settled=settle)
 
 
 def _control(mask: set[int]) -> int:
     """Take in signals like any program: the launcher has blocked them for srvinit's sake."""
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-    folder = sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001
-    import_early(folder, CTL_FILE)
-    sys.meta_path.append(SupervisorsModules(f"{folder}/{EARLY_FILE}"))
+    import_early(_bundle.CTL)
+    sys.meta_path.append(SupervisorsModules())
     from srvinit import ctl
 
+    gc.enable()
     return ctl.main(sys.argv[1:])
+
+
+def settle() -> None:
+    """End what hastened the start, and give back what only that needed; a worker runs by now."""
+    gc.collect()  # of what was imported: classes that have been replaced, and the like
+    gc.freeze()  # what is left stays: no later collection need walk through it
+    gc.enable()
+    _bundle.give_back_memory()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ BUNDLE = ROOT / "dist" / "srvinit"
 
 def bundle() -> Path:
     """Return dist/srvinit, of the sources as they are."""
-    for name in ("patchelf", "musl-gcc", "objcopy"):
+    for name in ("gcc", "musl-gcc", "objcopy"):
         harness.program(name)
     stamp = ROOT / "build" / "freeze" / "dist"
     sources = [*(ROOT / "srvinit").rglob("*.py"), *(ROOT / "packaging").iterdir()]

@@ -22,7 +22,7 @@ EARLY = {
     "_frozen_importlib", "_imp", "_thread", "_warnings", "_weakref", "_io", "marshal", "posix",
     "_frozen_importlib_external", "time", "zipimport", "_codecs", "codecs", "encodings",
     "encodings.aliases", "encodings.utf_8", "_signal", "_abc", "abc", "io", "gc", "errno", "fcntl",
-    "_socket", "select", "_heapq", "_stat",
+    "_socket", "select", "_heapq", "_stat", "_bundle",
 }  # fmt: skip
 
 
@@ -67,21 +67,25 @@ def test_bill_and_licences_name_what_is_in_it(bundle: Path) -> None:
 
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["name"] == "srvinit"
-    assert {"cpython", "structlog", "pyinstaller", "libc6", "musl-dev", "zlib1g"} <= listed
+    assert {
+        "cpython",
+        "structlog",
+        "h11",
+        "prometheus_client",
+        "libc6",
+        "musl-dev",
+        "zlib1g-dev",
+    } <= listed
     assert all(one["version"] for one in bill["components"])
     for name in listed - {"cpython"}:  # its licences are in its Debian package's
         assert [kept for kept in licences if kept.startswith(name)], name
     assert any(name.startswith("libpython3") for name in licences)
 
 
-def test_the_way_to_the_first_exec_imports_nothing_slow(bundle: Path, tmp_path: Path) -> None:
+def test_the_way_to_the_first_exec_imports_nothing_slow(bundle: Path) -> None:
     """Said by a build that tells its imports; srvinit.report.late begins the time after it."""
     assert bundle
-    folder = tmp_path / "bundle"
-    shutil.copytree(WORK / "dist" / "_internal", folder)
-    shutil.copy(WORK / "pyinstaller" / "srvinit" / "srvinit-verbose", folder)
-
-    command = [folder / "srvinit-verbose", "-w1", "--restart-policy=never", "--", "/bin/true"]
+    command = [WORK / "verbose/srvinit", "-w1", "--restart-policy=never", "--", "/bin/true"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
 
     told = re.findall(r"^import '?([\w.]+)'? #", done.stderr, re.MULTILINE)
@@ -89,6 +93,15 @@ def test_the_way_to_the_first_exec_imports_nothing_slow(bundle: Path, tmp_path: 
     assert "structlog" in told[later:]
     early = [name for name in told[:later] if not name.startswith("srvinit")]
     assert set(early) <= EARLY, set(early) - EARLY
+
+
+def test_no_import_of_srvinit_is_missing(bundle: Path) -> None:
+    """C47: whatever srvinit imports, be it in a function that runs once in a year, is there."""
+    extensions = bundle / "_internal" / "lib-dynload"
+    script = Path(__file__).with_name("imports_of.py")
+    command = [WORK / "venv/bin/python", script, WORK / "pyinstaller/srvinit", extensions]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert told.stdout == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")

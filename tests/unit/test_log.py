@@ -111,6 +111,19 @@ def test_structlog_is_imported_without_asyncio_and_asyncio_stays_usable() -> Non
     ]  # fmt: skip
 
 
+def test_what_is_put_off_is_there_once_it_is_used() -> None:
+    """Without docstrings (-OO) dataclasses uses inspect while structlog is imported."""
+    code = (
+        "import sys\n"
+        "from srvinit.report.log import Log; log = Log(); log.start()\n"
+        "import dataclasses, inspect, traceback\n"
+        "print(dataclasses.inspect.signature.__module__, inspect.signature.__module__)\n"
+        "print(traceback.linecache.getline.__module__, traceback.textwrap.indent.__module__)"
+    )
+    for flags in ((), ("-OO",)):
+        assert run(code, *flags).split() == ["inspect", "inspect", "linecache", "textwrap"]
+
+
 def run(code: str, *flags: str) -> str:
     done = subprocess.run(
         [sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True, timeout=30

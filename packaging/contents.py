@@ -24,12 +24,17 @@ NEVER_REACHED = [
     "lib2to3", "distutils", "setuptools", "pkg_resources", "pip", "_codecs_cn", "_codecs_hk",
     "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_multibytecodec",
     "better_exceptions", "rich", "colorama", "twisted", "greenlet", "typing_extensions",
+    # Of prometheus_client what writes metrics down is taken: report/exposition.py has stand-ins for
+    # the rest.
+    "prometheus_client.aiohttp", "prometheus_client.bridge", "prometheus_client.core",
+    "prometheus_client.context_managers", "prometheus_client.decorator", "prometheus_client.django",
+    "prometheus_client.gc_collector", "prometheus_client.metrics", "prometheus_client.mmap_dict",
+    "prometheus_client.multiprocess", "prometheus_client.openmetrics.parser",
+    "prometheus_client.parser", "prometheus_client.platform_collector",
+    "prometheus_client.process_collector", "prometheus_client.twisted", "prometheus_client.values",
+    "wsgiref", "timeit", "base64",
     "srvinit.library", "srvinit.__main__",
 ]  # fmt: skip
-
-# Imported by a name that is put together: report/exposition.py, which has stand-ins for what it
-# needs beyond this.
-FOUND_BY_NAME = ["prometheus_client"]
 
 # Imported by Python's own start: start.py is not there yet. zipimport is one more, and left empty:
 # there are no zips.
@@ -41,7 +46,7 @@ START_OF_PYTHON = [
 ENCODINGS = {"encodings.ascii", "encodings.latin_1", "encodings.idna", "encodings.utf_8_sig"}
 
 # Have dataclasses, and for one without a docstring dataclass() imports inspect: 6 ms and 0.6 MB.
-NEEDS_DOCSTRINGS = {"structlog.dev", "structlog.tracebacks"}
+NEEDS_DOCSTRINGS = {"structlog.dev", "structlog.tracebacks", "h11._events"}
 
 # Of the modules that are part of Python itself, those that nothing here reaches: left out, they
 # need no expat and of zlib, which is linked statically, its crc32 alone.

@@ -7,7 +7,6 @@ so stand-ins with empty classes take their place while it is imported (0.19 to 0
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -77,17 +76,16 @@ def load() -> Exposition | None:
     if PACKAGE not in sys.modules:
         sys.modules[PACKAGE] = package
     try:
-        core = importlib.import_module(f"{PACKAGE}.metrics_core")
-        exposition = importlib.import_module(f"{PACKAGE}.exposition")
+        from prometheus_client import exposition, metrics_core
     finally:  # whoever imports any of them later gets the real one
         for name in set(sys.modules) - set(before):
             if name in stand_ins or name.partition(".")[0] == PACKAGE:
                 del sys.modules[name]
     families = {
-        "counter": core.CounterMetricFamily,
-        "gauge": core.GaugeMetricFamily,
-        "info": core.InfoMetricFamily,
-        "summary": core.SummaryMetricFamily,
+        "counter": metrics_core.CounterMetricFamily,
+        "gauge": metrics_core.GaugeMetricFamily,
+        "info": metrics_core.InfoMetricFamily,
+        "summary": metrics_core.SummaryMetricFamily,
     }
     return Exposition(families, exposition.choose_encoder)
 

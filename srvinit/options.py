@@ -20,8 +20,8 @@ from srvinit.settings.table import (
     Setting,
     distinct_binds,
     distinct_names,
+    distinct_paths,
     meanings_by_signal,
-    nothing,
     repeatable,
     setting,
 )
@@ -37,8 +37,8 @@ from srvinit.settings.values import (
     duration_or_none,
     duration_or_off,
     endpoint_or_none,
-    not_yet,
     pair,
+    path,
     path_or_none,
     plain,
     portion,
@@ -224,11 +224,12 @@ class Options:
         "failures of new workers before it is given up; the old ones stay",
     )
     recycle_watch: tuple[str, ...] = repeatable(
-        not_yet("none", None),
-        nothing,
-        "recycle when this file or directory changes; a mounted ConfigMap or Secret, debounced",
+        path,
+        distinct_paths,
+        "recycle when this file or directory changes; as on SIGHUP, once it has been quiet for a "
+        "second: a mounted ConfigMap or Secret, a certificate, the settings file. Of a directory "
+        "the entries count, not what is in its subdirectories; not one that workers write to",
         metavar="PATH",
-        is_later=True,
     )
 
     restart_delay: float = setting(

@@ -9,6 +9,7 @@ import posix
 
 from srvinit.errors import UsageError
 from srvinit.kernel import descriptors
+from srvinit.kernel import exec as execing
 from srvinit.kernel.spawn import Launch
 
 TYPE_CHECKING = False
@@ -32,6 +33,7 @@ class Setup:
         "command",
         "cwd",
         "environ",
+        "first_sight",
         "inherited",
         "jobs",
         "make_func",
@@ -61,7 +63,16 @@ class Setup:
         self.cwd = working_directory(self.environ)
         self.inherited = inherited or []
         self.jobs: JobControl | None = None
+        # What recycle.watch names, before a worker is started that may read it.
+        self.first_sight = {name: glance(name) for name in options.recycle_watch}
         self.settled: Callable[[], None] | None = None  # called once the first workers run
+
+    def home(self) -> str:
+        """Return the directory in which relative paths begin, by path: see `working_directory`."""
+        try:
+            return posix.getcwd() if self.cwd is None else execing.text(self.cwd)
+        except OSError:  # ENOENT: it was removed
+            return "/"
 
     def launch(self, options: Options) -> Launch:
         """Make the way to start workers under these settings."""
@@ -151,6 +162,15 @@ def check_descriptors(options: Options, count: int) -> None:
             f"(ulimit -n {needed}, or the container's nofile) or lower worker.count"
         )
         raise UsageError([fault])
+
+
+def glance(path: str) -> tuple[int, int, int, int] | None:
+    """Look at what a path leads to, in one call: enough to tell that it was swapped meanwhile."""
+    try:
+        found = posix.stat(path)
+    except OSError:  # ENOENT above all; what cannot be seen now may be seen later
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def working_directory(environ: Mapping[bytes, bytes]) -> bytes | None:

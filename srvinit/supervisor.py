@@ -108,6 +108,7 @@ class Supervisor:
         while self.status is None:
             self._survive(self._turn)
         self._listening.end()
+        self._watch.end()
         if self._setup.jobs is not None:
             self._setup.jobs.end()
         return self.status
@@ -181,7 +182,7 @@ class Supervisor:
         self._settle_at = None
         if self._setup.settled is not None:
             self._setup.settled()
-        self._watch.upkeep = Upkeep(self._emit, self._options)
+        self._watch.upkeep = Upkeep(self._emit, self._setup, self._options)
 
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
@@ -243,6 +244,8 @@ class Supervisor:
         jobs, was_sent = self._setup.jobs, False
         for arrival in arrivals:
             name, pid, by_terminal = arrival.name, arrival.sender_pid, arrival.is_from_terminal
+            if name == "IO":
+                self._watch.wake()  # a process's stands for the kernel's too, where both came
             if name == "CHLD" or (name == "IO" and arrival.is_from_kernel):
                 continue  # they have done their work: the loop is awake
             event = events.SignalArrived(name, pid, by_terminal)
@@ -347,13 +350,9 @@ class Supervisor:
         return None
 
     def _tell_manager(self, order: actions.TellManager) -> None:
-        from srvinit.kernel.notify import tell_manager
+        from srvinit import manager
 
-        why_not = tell_manager(order.text)
-        if why_not is None:
-            self._emit("manager.told", {"text": order.text})
-        else:
-            self._emit("manager.unreachable", {"text": order.text, "error": why_not})
+        manager.tell(order.text, self._emit)
 
     def _stop_self(self, _order: actions.StopSelf) -> None:
         if self._setup.jobs is not None:

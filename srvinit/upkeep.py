@@ -1,4 +1,4 @@
-"""What is looked after once the first workers run: who was killed for lack of memory, who is large.
+"""What is looked after once the first workers run: who was killed for lack of memory, what changes.
 
 Nothing here is needed to start, so nothing here is imported before. What no setting asks for is
 never imported.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import _signal
 
 from srvinit import words
+from srvinit.errors import LACKS
 from srvinit.kernel import memcg
+from srvinit.setup import glance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from srvinit.lifecycle.events import Event
     from srvinit.options import Options
+    from srvinit.paths import Paths
+    from srvinit.setup import Setup
     from srvinit.sizes import Sizes
 
     Emit = Callable[[str, dict[str, Any]], None]
@@ -26,17 +30,30 @@ if TYPE_CHECKING:
 class Upkeep:
     """Made when the first workers run; `configure` says what is to be looked after."""
 
-    def __init__(self, emit: Emit, options: Options) -> None:
+    def __init__(self, emit: Emit, setup: Setup, options: Options) -> None:
         self._emit = emit
+        self._home = setup.home()
+        self._paths: Paths | None = None
         self._oom = memcg.OomCounter()
         self._sizes: Sizes | None = None
+        self._is_blind = False  # it was said that sizes cannot be seen
         path = memcg.shared_fate()
         if path is not None:
             emit("memory.fate_shared", {"path": path})
+        self._first_sight = setup.first_sight
         self.configure(options)
 
     def configure(self, options: Options) -> None:
         """Take up settings; what they leave as it was goes on."""
+        try:
+            self._watch_paths(options.recycle_watch)
+            self._watch_sizes(options)
+            if options.worker_max_age or options.worker_max_memory:
+                from srvinit.lifecycle import renewal  # noqa: F401  when it is wanted it is there
+        except LACKS as lack:
+            self._emit("kernel.refused", {"error": f"recycling by itself is off: {lack!r}"})
+
+    def _watch_sizes(self, options: Options) -> None:
         limit = self._most_memory(options)
         if limit is None:
             self._sizes = None
@@ -45,19 +62,49 @@ class Upkeep:
 
             self._sizes = Sizes(limit)
 
-    def due(self) -> float | None:
+    def _watch_paths(self, names: tuple[str, ...]) -> None:
+        if self._paths is None and names:
+            from srvinit.paths import Paths
+
+            self._paths = Paths(self._emit, self._home)
+            self._paths.watch(names)
+            first = self._first_sight.items()
+            self._paths.mark_changed([name for name, seen in first if seen != glance(name)])
+        elif self._paths is not None:
+            self._paths.watch(names)
+
+    @property
+    def own_fds(self) -> tuple[int, ...]:
+        """The descriptors that are srvinit's alone: a callable's child closes them."""
+        return () if self._paths is None else self._paths.fds
+
+    def end(self) -> None:
+        """Have nothing wake this process any more."""
+        if self._paths is not None:
+            self._paths.watch(())
+
+    def wake(self) -> None:
+        """Take it that a descriptor has woken srvinit: it may have been one of these."""
+        if self._paths is not None:
+            self._paths.wake()
+
+    def dues(self) -> list[float | None]:
         """Say when `collect` is worth a call though no signal came; None: never."""
-        return None if self._sizes is None else self._sizes.due
+        paths, sizes = self._paths, self._sizes
+        return [None if paths is None else paths.due(), None if sizes is None else sizes.due]
 
     def collect(self, pids: Collection[int]) -> Iterator[Event]:
         """Yield what has become known; `pids` are those of the workers."""
+        if self._paths is not None:
+            yield from self._paths.collect()
         if self._sizes is None:
             return
         try:
             yield from self._sizes.look(pids)
-        except OSError as error:  # ENOENT: /proc is not there (any more). EACCES: not for us
-            self._emit("memory.unseen", {"why": f"/proc cannot be read ({error.strerror})"})
-            self._sizes = None
+        except OSError as error:  # ENOENT, EACCES: no /proc for us. EMFILE, ENFILE: not now
+            if not self._is_blind:
+                self._is_blind = True
+                self._emit("memory.unseen", {"why": f"/proc cannot be read ({error.strerror})"})
 
     def oom_why(self, pid: int, status: int) -> str | None:
         """Say in words that the kernel killed a worker for lack of memory; None: it did not.

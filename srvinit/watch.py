@@ -97,7 +97,9 @@ class Watch:
     @property
     def own_fds(self) -> tuple[int, ...]:
         """The descriptors that are srvinit's alone: a callable's child closes them."""
-        return () if self._epoll is None else (self._epoll.fileno(), *self._by_fd)
+        upkeep = () if self.upkeep is None else self.upkeep.own_fds
+        epoll = () if self._epoll is None else (self._epoll.fileno(), *self._by_fd)
+        return epoll + upkeep
 
     @property
     def awaits_exec(self) -> bool:
@@ -142,12 +144,21 @@ class Watch:
     def _has_seats(self) -> bool:
         return bool(self._seats) or (self.seating is not None and self.seating.has_closing)
 
+    def end(self) -> None:
+        """Have nothing wake this process any more: in a library it goes on, and is not ours."""
+        if self.upkeep is not None:
+            self.upkeep.end()
+
+    def wake(self) -> None:
+        """Take it that a descriptor has woken srvinit, which need not have anything to read."""
+        if self.upkeep is not None:
+            self.upkeep.wake()
+
     def due(self) -> float | None:
         """Say when `collect` is worth a call though no signal came; None: never."""
         dues = [self._probe_at] if self._probed else []
-        upkeep_due = None if self.upkeep is None else self.upkeep.due()
-        if upkeep_due is not None:
-            dues.append(upkeep_due)
+        if self.upkeep is not None:
+            dues += [due for due in self.upkeep.dues() if due is not None]
         if self._has_seats():
             dues.append(self._seats_at)
         if self._queue is not None:

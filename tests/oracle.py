@@ -153,6 +153,8 @@ class Oracle:
         """Take in one step and check all promises."""
         if type(event) is events.SignalArrived and event.name == "HUP" and not event.hangup:
             self.is_hup_open |= self.done_by is None
+        if type(event) is events.PathsChanged:
+            self.is_hup_open |= self.done_by is None
         if type(event) is events.Spawned:
             slot, generation = self.asked_for.pop(event.number)
             self.lives[event.pid] = Life(slot, generation)
@@ -316,7 +318,7 @@ class Oracle:
             self.break_promise(ONE_MORE_RECYCLE, "a recycle inside a recycle")
         self.generation = said["generation"]
         self.failures = 0
-        if said["why"] == "SIGHUP":
+        if said["why"] in {"SIGHUP", "recycle.watch"}:
             self.seats.see_success()
 
     def _see_giving_up(self, said: dict[str, Any]) -> None:

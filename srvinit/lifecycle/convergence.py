@@ -216,7 +216,7 @@ def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
         return None
     if pool.is_recycle_queued:
         pool.is_recycle_queued = False
-        pool.is_reading = True
+        pool.is_reading, pool.recycle_why = True, pool.queued_why
         return [ReadConfig()]
     if not pool.aged and not pool.large:
         return None

@@ -149,6 +149,12 @@ class Begin(Event):
     is_steered: bool = False
 
 
+class PathsChanged(Event):
+    """What recycle.watch names has changed, and is quiet again."""
+
+    paths: list[str]
+
+
 class Tick(Event):
     """The deadline that `next_deadline` named has come."""
 

@@ -106,6 +106,7 @@ class Pool:
 
         self.recycle: convergence.Recycle | None = None
         self.is_recycle_queued = False  # SIGHUP came during a recycle: one more pass after it
+        self.recycle_why = self.queued_why = ""  # what asked for this one, and for the next
         self.is_reading = False  # ReadConfig is not answered: the recycle it is for begins then
         self.recycle_asks = 0  # signals that asked for a recycle, those that changed nothing too
         self.recycle_asked_at = 0.0  # when the last of them was taken in

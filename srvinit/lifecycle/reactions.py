@@ -17,6 +17,7 @@ from srvinit.lifecycle.events import (
     ConfigRead,
     ConfigRejected,
     OrphansGone,
+    PathsChanged,
     QueueDrained,
     QueueEmptied,
     QueueStuck,
@@ -45,6 +46,7 @@ EVENTS: frozenset[type[Event]] = frozenset(
         ConfigRead,
         ConfigRejected,
         OrphansGone,
+        PathsChanged,
         QueueDrained,
         QueueEmptied,
         QueueStuck,
@@ -106,14 +108,14 @@ def reconfigure(pool: Pool, event: ConfigRead, now: float) -> list[Action]:
         pool.configured_count = event.count
         why = f"worker.count: {event.count_why}" if event.count_why else "worker.count"
         orders += scale(pool, event.count, now, why)
-    return orders + convergence.begin_recycle(pool, "SIGHUP", now)
+    return orders + convergence.begin_recycle(pool, pool.recycle_why, now)
 
 
 def keep_config(pool: Pool, event: ConfigRejected, now: float) -> list[Action]:
     """Recycle with the settings that are there: the code may be what has changed."""
     pool.is_reading = False
     rejected = Log("config.rejected", {"faults": event.faults})
-    return [rejected, *convergence.begin_recycle(pool, "SIGHUP", now)]
+    return [rejected, *convergence.begin_recycle(pool, pool.recycle_why, now)]
 
 
 def recycle(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
@@ -123,12 +125,22 @@ def recycle(pool: Pool, event: SignalArrived, now: float) -> list[Action]:
     if pool.is_recycle_queued:
         return []
     said = {"signal": event.name, "sender_pid": event.sender_pid, "meaning": "recycle"}
-    received = Log("signal.received", said)
+    return [Log("signal.received", said), *_ask_recycle(pool, f"SIG{event.name}")]
+
+
+def follow_paths(pool: Pool, event: PathsChanged, now: float) -> list[Action]:
+    """Recycle, as for a SIGHUP: what has changed may be the settings file."""
+    asked = Log("recycle.asked", {"paths": event.paths})
+    return [asked] if pool.is_recycle_queued else [asked, *_ask_recycle(pool, "recycle.watch")]
+
+
+def _ask_recycle(pool: Pool, why: str) -> list[Action]:
+    """Begin a recycle with reading the settings; during one, have one more follow it."""
     if pool.recycle is None and not pool.is_reading:
-        pool.is_reading = True
-        return [received, ReadConfig()]
-    pool.is_recycle_queued = True
-    return [received, Log("recycle.queued", {"generation": pool.generation + 1})]
+        pool.is_reading, pool.recycle_why = True, why
+        return [ReadConfig()]
+    pool.is_recycle_queued, pool.queued_why = True, why
+    return [Log("recycle.queued", {"generation": pool.generation + 1})]
 
 
 def renew(pool: Pool, event: TooLarge, now: float) -> list[Action]:
@@ -214,6 +226,7 @@ REACTIONS: dict[tuple[str, Key], Deed] = {
     (SERVING, ConfigRead): reconfigure,
     (SERVING, ConfigRejected): keep_config,
     (SERVING, SeatWaits): steering.keep_waited_seat,
+    (SERVING, PathsChanged): follow_paths,
     (SERVING, TooLarge): renew,
     (SERVING, "shutdown"): ending.shut_down,
     (SERVING, "interrupt"): ending.interrupt,
@@ -250,6 +263,7 @@ IGNORED: dict[tuple[str, Key], str] = {
     **{(phase, QueueStuck): "nobody new is let in" for phase in (STOPPING, SWEEPING)},
     **{(phase, QueueDrained): "nobody new is let in" for phase in (STOPPING, SWEEPING)},
     **{(phase, SeatWaits): "no worker comes any more" for phase in _LATER},
+    **{(phase, PathsChanged): "nothing is spawned in a shutdown" for phase in _LATER},
     **{(phase, TooLarge): "all workers are stopped anyway" for phase in _LATER},
     (SWEEPING, QueueEmptied): "the workers are gone already",
 }

@@ -57,6 +57,7 @@ FIELDS = {
     "next": ("string", "what srvinit does about it, in words"),
     "oom": ("boolean", "the kernel killed it for lack of memory"),
     "path": ("string", "a file or a directory"),
+    "paths": ("strings", "files or directories, as the setting names them"),
     "pid": ("integer", "the process it is about"),
     "pids": ("integers", "the processes it is about"),
     "quiesce_s": ("number", "seconds a worker has to read what it accepted (worker.quiesce)"),
@@ -289,6 +290,12 @@ EVENTS = {
         "A new worker is started beside each old one; once it has stayed ready, the old one is"
         " retired. recycle.finished or recycle.failed ends it.",
     ),
+    "recycle.asked": Event(
+        "info",
+        "changed: {paths} (recycle.watch); the settings are read again, and all workers recycled",
+        "paths",
+        "recycle.started; during a recycle recycle.queued, once however often something changes.",
+    ),
     "recycle.queued": Event(
         "info",
         "a recycle is under way; one more, to generation {generation}, follows it",
@@ -361,6 +368,23 @@ EVENTS = {
         "warning",
         "worker.max_memory is without effect: {why}",
         "why",
+    ),
+    "watch.missing": Event(
+        "warning",
+        "{path} (recycle.watch) is not there; workers go on, and are recycled once it is",
+        "path",
+    ),
+    "watch.polled": Event(
+        "info",
+        "the kernel does not tell of changes of {path} ({why}): looking at what recycle.watch names"
+        " every {retry_s}",
+        "path why retry_s",
+    ),
+    "watch.restless": Event(
+        "warning",
+        "{path} (recycle.watch) is never quiet for a second, for {seconds} now: no recycle until it"
+        " is",
+        "path seconds",
     ),
     "notify.refused": Event(
         "warning",

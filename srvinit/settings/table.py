@@ -193,6 +193,9 @@ def meanings_by_signal(entries: list[tuple[str, str]]) -> dict[str, str]:
     return DEFAULT_MEANINGS | dict(distinct_names(entries))
 
 
-def nothing(_entries: list[None]) -> tuple[str, ...]:
-    """Return no entries: their engine is not built, and no value but none was accepted."""
-    return ()
+def distinct_paths(entries: list[str]) -> tuple[str, ...]:
+    """Return the paths in their order; none may stand twice."""
+    for path in entries:
+        if entries.count(path) > 1:
+            raise RefusedError(f"{plain(path)} is given twice")
+    return tuple(entries)

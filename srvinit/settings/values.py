@@ -292,8 +292,11 @@ def choice(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
 
 def path_or_none(value: object) -> str | None:
     """Read a path; None is none."""
-    if value is None:
-        return None
+    return None if value is None else path(value)
+
+
+def path(value: object) -> str:
+    """Read a path."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise RefusedError("expected a path")
     return value

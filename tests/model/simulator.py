@@ -210,8 +210,7 @@ class Run:
         elif dice < 0.8:
             world.suspend(r.choice((0.5, 3.0, 30.0)))
         elif dice < 0.85:
-            for _ in range(r.randint(2, 9)):
-                world.signal("HUP")
+            self._ask_again_and_again(r.randint(2, 9))
         elif dice < 0.9:
             self.mood = r.choice(MOODS)
         elif dice < 0.95 and pids:
@@ -220,6 +219,13 @@ class Run:
             world.feed(events.TooLarge(pid, 100 + pid % 7, 100))
         else:
             world.signal("INT" if r.random() < 0.2 else "WINCH", worker_has_terminal=True)
+
+    def _ask_again_and_again(self, times: int) -> None:
+        for turn in range(times):
+            if turn % 2:
+                self.world.feed(events.PathsChanged(["/etc/app"]))
+            else:
+                self.world.signal("HUP")
 
     def _calm(self) -> None:
         """Only healthy processes from now on: what is wanted must come to be."""

@@ -132,6 +132,11 @@ class Promises(RuleBasedStateMachine):
         for _ in range(times):
             self.world.signal("HUP")
 
+    @rule()
+    @precondition(is_alive)
+    def a_watched_path_changes(self) -> None:
+        self.world.feed(events.PathsChanged(["/etc/app"]))
+
     @rule(which=st.integers(0, 7), status=st.sampled_from((KILLED, 0, CRASH)))
     @precondition(is_alive)
     def a_worker_ends(self, which: int, status: int) -> None:

@@ -69,6 +69,7 @@ def tour() -> None:
         for event in (events.SeatWaits(0), events.QueueStuck(0, 9), events.QueueDrained(0)):
             world.feed(event)
         world.feed(events.TooLarge(100, 2, 1))
+        world.feed(events.PathsChanged(["/etc/app"]))
         for name in ("TERM", "HUP", "TTIN", "TTOU", "USR1", "QUIT", "CONT", "WINCH", "TSTP"):
             world.signal(name, worker_has_terminal=name in {"WINCH", "TSTP"})
         world.run(seconds)

@@ -54,8 +54,9 @@ def wait_until_quiet(pool: Srvinit, within: float = 15) -> None:
         (["--worker-require=notify"], [sys.executable, "-S", "-c", NOTIFIES]),
         ([], python("talk.py")),
         (["--http=127.0.0.1:0"], python("talk.py")),
+        (["--recycle-watch=/etc/passwd"], python("talk.py")),
     ],
-    ids=["listen", "notify", "online", "http"],
+    ids=["listen", "notify", "online", "http", "watch"],
 )
 def test_a_quiet_srvinit_sleeps(srvinit: Start, options: list[str], worker: list[str]) -> None:
     """No wake-up at all, whatever ready means."""

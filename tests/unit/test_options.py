@@ -619,21 +619,18 @@ def test_what_is_no_amount_of_memory_is_refused(written: object) -> None:
     assert fault.startswith(f'worker_max_memory {written!r}: expected "off", an amount of memory')
 
 
-# --- what is not built yet -----------------------------------------------------------------------
+# --- paths ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("attribute", "value", "default"),
-    [
-        ("recycle_watch", "/etc/config", "none"),
-    ],
-)
-def test_a_setting_without_an_engine_takes_its_default_alone(
-    attribute: str, value: str, default: str
-) -> None:
-    faults = faults_of(**{attribute: value})
+def test_paths_are_watched_in_their_order() -> None:
+    assert Options(recycle_watch=["/etc/b", "a.toml"]).recycle_watch == ("/etc/b", "a.toml")
+    assert Options(recycle_watch="/etc/b").recycle_watch == ("/etc/b",)
 
-    assert faults == [f"{attribute} {value!r}: this is not in this version; expected {default}"]
+
+def test_a_path_that_is_none_or_stands_twice_is_refused() -> None:
+    assert faults_of(recycle_watch=["/a", "/b", "/a"]) == ["recycle_watch: /a is given twice"]
+    assert faults_of(recycle_watch=[""]) == ["recycle_watch '': expected a path"]
+    assert faults_of(recycle_watch=["/a\0b"]) == ["recycle_watch '/a\\x00b': expected a path"]
 
 
 # --- faults --------------------------------------------------------------------------------------

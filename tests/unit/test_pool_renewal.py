@@ -1,4 +1,4 @@
-"""Recycling by itself: worker.max_age and worker.max_memory, one slot at a time."""
+"""Recycling by itself: by age, by size (one slot at a time), by a path that changed."""
 
 from __future__ import annotations
 
@@ -125,4 +125,49 @@ def test_one_that_is_too_large_in_a_shutdown_is_nobodys_concern() -> None:
     world.run(20)
 
     assert world.lines("worker.too_large") == []
+    assert world.exit is not None
+
+
+# --- a path that changed -------------------------------------------------------------------------
+
+
+def test_a_path_that_changed_recycles_all_with_the_settings_read_again() -> None:
+    world = settled(2)
+    reads = []
+    world.next_config = lambda: reads.append(1) or events.ConfigRead(world.pool.options, 3)
+
+    world.feed(events.PathsChanged(["/etc/app"]))
+    world.run(30)
+
+    assert reads == [1]
+    assert generations(world) == [2, 2, 2]
+    assert world.lines("recycle.asked") == [{"paths": ["/etc/app"]}]
+    assert [line["why"] for line in world.lines("recycle.started")] == ["recycle.watch"]
+
+
+def test_paths_and_sighups_during_a_recycle_make_one_further_pass() -> None:
+    """Said by its first reason."""
+    world = settled(2, Behaviour(stops_after=5.0))
+    world.signal("HUP")
+    world.run(1)
+
+    world.feed(events.PathsChanged(["/etc/app"]))
+    world.signal("HUP")
+    world.feed(events.PathsChanged(["/etc/app", "/etc/more"]))
+    world.run(60)
+
+    assert generations(world) == [3, 3]
+    assert [line["why"] for line in world.lines("recycle.started")] == ["SIGHUP", "recycle.watch"]
+    assert len(world.lines("recycle.queued")) == 1
+    assert len(world.lines("recycle.asked")) == 2
+
+
+def test_a_path_that_changes_in_a_shutdown_starts_nobody() -> None:
+    world = settled(2, Behaviour(stops_after=3.0))
+    world.signal("TERM")
+
+    world.feed(events.PathsChanged(["/etc/app"]))
+    world.run(20)
+
+    assert len(world.lines("worker.started")) == 2
     assert world.exit is not None

@@ -74,10 +74,7 @@ def settings_page() -> str:
             notes = [f"`{row.short}`"] if row.short else []
             notes += ["repeatable"] if row.gather else []
             name = f"`{row.name}`" + (f" ({', '.join(notes)})" if notes else "")
-            meaning = row.meaning
-            if row.is_later:
-                meaning += ". *Its engine is not in this version*"
-            parts.append(f"| {name} | {row.default_text} | {meaning} |\n")
+            parts.append(f"| {name} | {row.default_text} | {row.meaning} |\n")
     parts.append(SETTINGS_TAIL)
     named = {name: does for name, does in DEFAULT_MEANINGS.items() if does != "forward"}
     parts += ["| signal | meaning |\n| --- | --- |\n"]
@@ -87,13 +84,12 @@ def settings_page() -> str:
 
 
 def settings_table() -> str:
-    """Return the README's table: what works, each meaning up to its first ";" as --help has it."""
+    """Return the README's table: each meaning up to its first ";" as --help has it."""
     lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
     for row in SETTINGS.values():
-        if not row.is_later:
-            name = f"`{row.name}`" + (f", `{row.short}`" if row.short else "")
-            meaning = row.meaning.partition(";")[0]
-            lines.append(f"| {name} | {row.default_text} | {meaning} |")
+        name = f"`{row.name}`" + (f", `{row.short}`" if row.short else "")
+        meaning = row.meaning.partition(";")[0]
+        lines.append(f"| {name} | {row.default_text} | {meaning} |")
     return "\n".join(lines)
 
 

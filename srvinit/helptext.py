@@ -22,7 +22,7 @@ def help_text() -> str:
         *(_help_line(row, "") for row in EXTRA),
     ]
     for group, title in GROUPS.items():
-        rows = [row for row in SETTINGS.values() if row.group == group and not row.is_later]
+        rows = [row for row in SETTINGS.values() if row.group == group]
         if rows:
             lines.append(f"{title}:")
             lines += [_help_line(row, _default(row)) for row in rows]

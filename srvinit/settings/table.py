@@ -68,7 +68,6 @@ class Setting:
         "default",  # as a user would write it
         "default_text",  # as people read it, where there is no writing it
         "gather",  # puts the entries of a repeatable setting together
-        "is_later",  # the row is here, its engine is not
         "is_secret",  # its value is never shown
         "meaning",  # the help shows it up to the first ";"
         "metavar",
@@ -81,7 +80,7 @@ class Setting:
     def __init__(self, read: Callable[[object], Any], default: object, meaning: str) -> None:
         self.read, self.default, self.meaning = read, default, meaning
         self.gather: Callable[[list[Any]], Any] | None = None
-        self.is_later = self.is_secret = False
+        self.is_secret = False
         self.attribute = self.name = self.aka = self.short = ""
         self.metavar = "TIME" if read in DURATION_READERS else "N"
         self.default_text = str(default) if default else "none"

@@ -278,14 +278,13 @@ def boolean(value: object) -> bool:
     raise RefusedError("expected true or false")
 
 
-def choice(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
-    """Make the reader of one of `words`; those of `later` are known, but not built yet."""
+def choice(*words: str) -> Callable[[object], str]:
+    """Make the reader of one of `words`."""
 
     def read(value: object) -> str:
         if isinstance(value, str) and value in words:
             return value
-        when = "this is not in this version; " if value in later else ""
-        raise RefusedError(f"{when}expected {listed(words)}")
+        raise RefusedError(f"expected {listed(words)}")
 
     return read
 
@@ -323,17 +322,6 @@ def endpoint_or_none(value: object) -> Bind | None:
     if bind.kind not in {"tcp", "unix"} or bind.name:
         raise RefusedError(f"expected {expected}")
     return bind
-
-
-def not_yet(spelling: str, value: T) -> Callable[[object], T]:
-    """Make the reader of a setting whose engine is not built: `spelling` or `value`, no other."""
-
-    def read(given: object) -> T:
-        if given in (value, spelling):
-            return value
-        raise RefusedError(f"this is not in this version; expected {spelling}")
-
-    return read
 
 
 def pair(value: object) -> tuple[str, str]:

@@ -221,12 +221,6 @@ def test_what_kubernetes_injects_for_a_service_called_srvinit_is_left_alone(
     assert pool.exit_status() == 0
 
 
-@pytest.mark.parametrize("option", ["--worker-max-memory=1G", "--recycle-watch=/etc"])
-def test_what_is_not_in_this_version_is_refused_by_name(srvinit: Start, option: str) -> None:
-    (fault,) = refused(srvinit(option, "--bind=127.0.0.1:0", "--", "true"))
-    assert "not in this version" in fault
-
-
 # --- what lies about -------------------------------------------------------------------------
 
 

@@ -139,7 +139,7 @@ class Generator:
         client.answered = 0
         client.connection = connection = socket.socket(self.family, socket.SOCK_STREAM)
         connection.settimeout(0)
-        if self.family == socket.AF_INET:
+        if self.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.state = CONNECTING
         number = connection.connect_ex(self.address)
@@ -233,6 +233,8 @@ def _parsed(address: str) -> tuple[socket.AddressFamily, Any]:
     if address.startswith("unix:"):
         return socket.AF_UNIX, address.removeprefix("unix:")
     host, _, port = address.rpartition(":")
+    if host.startswith("["):
+        return socket.AF_INET6, (host.strip("[]"), int(port))
     return socket.AF_INET, (host or "127.0.0.1", int(port))
 
 
@@ -323,7 +325,7 @@ class Load:
 def main(arguments: Sequence[str]) -> int:
     """Run as the command line says, and print the summary; 1 if a request was lost."""
     parser = argparse.ArgumentParser(description="HTTP load that counts every lost request")
-    parser.add_argument("address", help="HOST:PORT, :PORT or unix:PATH")
+    parser.add_argument("address", help="HOST:PORT, [HOST]:PORT, :PORT or unix:PATH")
     parser.add_argument("--new", type=int, default=8, help="clients with a connection a request")
     parser.add_argument("--kept", type=int, default=8, help="clients that keep their connection")
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: all it can")

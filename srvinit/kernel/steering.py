@@ -116,7 +116,7 @@ class Group:
         self._order[place] = self._order[-1]
         self._order.pop()
         if self.sockets:
-            if not was_there:
+            if not (was_there or self._door):  # a door stays where it is
                 self.learn_order()
             self.rotate(self.rotation)
         return True

@@ -30,7 +30,7 @@ from srvinit.settings.addresses import bind_address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ROUNDS = int(os.environ.get("SRVINIT_ROUNDS", "300"))
+ROUNDS = rounds(300, 10_000)
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: no TIME_WAIT, and no port used up
 NOBODY = 65534
 SO_DETACH_FILTER = 27  # asm-generic/socket.h

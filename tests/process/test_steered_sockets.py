@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections import Counter
@@ -13,8 +14,8 @@ import harness
 import proc
 import pytest
 from load import Load
-from scenes import LISTEN, QUICK, as_root, names, port_of, python, stop
-from steered import NOBODY
+from scenes import LISTEN, QUICK, as_root, names, port_of, python, rounds, stop
+from steered import NOBODY, serving
 
 if TYPE_CHECKING:
     from harness import Srvinit
@@ -69,7 +70,8 @@ def recycle_under_load(pool: Srvinit, address: int | str, turns: int = 2) -> Non
 def finish(pool: Srvinit) -> None:
     """Stop it: well, and without a word about the kernel being other than thought."""
     assert stop(pool) == 0
-    assert {"socket.order_lost", "kernel.refused", "worker.killed"} & set(names(pool)) == set()
+    wrong = {"socket.order_lost", "socket.door_open", "kernel.refused", "worker.killed"}
+    assert wrong & set(names(pool)) == set()
 
 
 # --- which sockets -----------------------------------------------------------------------------
@@ -92,6 +94,31 @@ def test_ipv6_alone_and_both_in_one_are_steered(
         pool.signal("HUP")
         pool.wait_event("recycle.finished", within=30, nth=turn + 1)
     finish(pool)
+
+
+@pytest.mark.parametrize("bind", ["[::1]:0", ":0"])
+def test_over_ipv6_nothing_is_lost_either(srvinit: Start, bind: str) -> None:
+    """Recycles, scaling and a shutdown; of each crash what had been accepted: one request."""
+    pool = start(srvinit, "-w2", f"--bind={bind}", "--restart-delay=50ms", "--restart-limit=0")
+    address = f"[::1]:{port_of(pool)}"
+    turns = rounds(2, 10)
+    recycle_under_load(pool, address, turns)
+    with Load(address, new=8, kept=0, rate=300) as load:
+        load.wait_requests(30)
+        for _ in range(turns):
+            seen = len(pool.events)
+            os.kill(pool.outside(serving(pool)[0]["pid"]), signal.SIGKILL)
+            pool.wait_event("worker.ready", within=20, since=seen)
+            pool.signal("TTIN")
+            pool.wait_event("worker.ready", within=20, since=seen, nth=2)
+            pool.signal("TTOU")
+            pool.wait_event("worker.exited", within=20, since=seen, nth=2)
+        load.wait_requests(30)
+        load.phase("shutdown")
+        finish(pool)
+        new = load.stop()["new"]
+    assert new["reset"] + new["no_answer"] <= turns
+    assert new["cut"] + new["timeout"] == 0
 
 
 def test_several_addresses_are_all_recycled_without_loss(srvinit: Start) -> None:
@@ -149,6 +176,20 @@ def test_it_needs_no_privilege(srvinit: Start) -> None:
     assert proc.status_field(pool.pid, "CapEff").strip("0") == ""
     recycle_under_load(pool, port_of(pool))
     finish(pool)
+
+
+def test_with_as_many_descriptors_as_are_asked_for_all_goes_well_to_the_end(srvinit: Start) -> None:
+    """One for each worker, and as many for the door, beside those that a shared socket needs."""
+    few = ["prlimit", "--nofile=64"]
+    options = ("--bind=127.0.0.1:0", "-w12", "--bind=[::1]:0")
+    refused = srvinit(STEERED, *options, "--", "true", prefix=few)
+    assert refused.exit_status() == 2
+    (line,) = refused.strays
+    needed = line.partition("need ")[2].partition(" ")[0]
+    pool = start(srvinit, *options, prefix=["prlimit", f"--nofile={needed}"], pid1=False)
+    finish(pool)
+    enough_for_one_socket = srvinit(*options, "--", *python("web.py"), prefix=few)
+    enough_for_one_socket.wait_event("srvinit.ready")
 
 
 # --- settings that change ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.ending import DONE, DRAINING, SERVING, STOPPING
+from srvinit.lifecycle.worker import COUNTED_STATES
 
 if TYPE_CHECKING:
     from oracle import Life, Oracle
@@ -311,7 +312,8 @@ class Seats:
             return
         slots = [slot for slot in pool.slots[: pool.count] if slot.holder is not None]
         alone = [slot.holder for slot in slots if slot.successor is None]
-        if alone and not any(holder.is_stale for holder in alone):
+        settled = any(holder.state in COUNTED_STATES for holder in alone)
+        if settled and not any(holder.is_stale for holder in alone):
             self._break(RELIEVED, f"{self.waited} wait, nobody is to come")
 
     def _check_quiescing(self, event: Event) -> None:

@@ -228,15 +228,20 @@ def begin_next_recycle(pool: Pool, now: float) -> list[Action] | None:
 def serve_waited_seats(pool: Pool, now: float) -> list[Action] | None:
     """Replace one worker where somebody waits on a seat that none has: its successor gets that.
 
-    Only where nobody is to be started anyway: whoever is started next gets the seat.
+    Only where nobody is to be started anyway: whoever is started next gets the seat. And only one
+    that has settled: one that starts may have somebody waiting too, and they would change places
+    without end.
     """
     if not pool.seats.waited or pool.is_reading or steering.vacancies(pool):
         return None
     alone = [slot.holder for slot in pool.slots[: pool.count] if slot.successor is None]
     holders = [holder for holder in alone if holder is not None]
-    if not holders or any(holder.is_stale for holder in holders):
+    if any(holder.is_stale for holder in holders):
         return None
-    oldest = min(holders, key=lambda holder: holder.number)
+    settled = [holder for holder in holders if holder.state in COUNTED_STATES]
+    if not settled:
+        return None
+    oldest = min(settled, key=lambda holder: holder.number)
     if pool.recycle is None:
         return begin_recycle(pool, "connections wait, and no worker has them", now, only=[oldest])
     oldest.is_stale = True

@@ -84,9 +84,9 @@ def gate(path: Path) -> list[str]:
 def test_who_waits_for_a_worker_that_dies_beside_its_starting_replacement_is_served(
     srvinit: Start, tmp_path: Path
 ) -> None:
-    """The replacement cannot take over the queue, so another is started that can."""
+    """The replacement cannot take over the queue: once it has settled another is started."""
     slow = gate(tmp_path / "gate")
-    pool = start(srvinit, "-w1", "--restart-delay=0", "--recycle-settle=2s", before=slow)
+    pool = start(srvinit, "-w1", "--restart-delay=0", before=slow)
     (old,) = (event["pid"] for event in serving(pool))
     frozen = freeze(pool, old)
     waiting = hello(port_of(pool), 40)
@@ -95,12 +95,10 @@ def test_who_waits_for_a_worker_that_dies_beside_its_starting_replacement_is_ser
     os.kill(frozen, signal.SIGKILL)
     pool.wait_event("worker.exited", pid=old)
     late = hello(port_of(pool), 10)
-    another = pool.wait_event("worker.ready", nth=2)["pid"]
-    assert answers(waiting) == {another: 40}
     (tmp_path / "gate").write_text("go\n")
-    counted = answers(late)
-    assert counted.total() == 10
-    assert counted.keys() <= {replacement, another}
+    assert answers(late) == {replacement: 10}
+    another = pool.wait_event("worker.ready", nth=3)["pid"]
+    assert answers(waiting) == {another: 40}
     pool.wait_event("recycle.finished", within=20)
     finish(pool)
 
@@ -180,7 +178,9 @@ def test_crashes_in_recycles_under_load_lose_no_more_than_was_accepted(
 
 def test_without_surge_newcomers_wait_for_the_next_worker(srvinit: Start) -> None:
     """One worker, and no room for a second: nobody comes to the old one, and nobody is lost."""
-    pool = start(srvinit, "-w1", "--recycle-max-surge=0", "--recycle-max-unavailable=1")
+    no_room = ("--recycle-max-surge=0", "--recycle-max-unavailable=1")
+    # A busy machine may keep a client waiting for a CPU between its connecting and its request.
+    pool = start(srvinit, "-w1", *no_room, "--worker-quiesce=1s")
     with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
         load.wait_requests(50)
         for turn in range(1, rounds(3, 20) + 1):
@@ -190,5 +190,5 @@ def test_without_surge_newcomers_wait_for_the_next_worker(srvinit: Start) -> Non
         assert lost(load.stop()) == []
     quiescing, stopping = pool.found("worker.quiescing"), pool.found("worker.stopping")
     took = [at(two) - at(one) for one, two in zip(quiescing, stopping, strict=True)]
-    assert max(took) < 2, "the queue was not seen empty in time: somebody came to it still"
+    assert max(took) < 2.5, "the queue was not seen empty in time: somebody came to it still"
     finish(pool)

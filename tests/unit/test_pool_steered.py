@@ -340,7 +340,7 @@ def test_who_waits_on_a_crashed_workers_seat_gets_a_worker_though_its_slot_has_o
     assert spawned == [(0.0, 0), (20.0, 1), (25.5, 0)]  # restart.delay after the crash
     assert orders_of(world, actions.CloseSeat)[0][1] == actions.CloseSeat(0, None)
     assert (seats_of(world), world.pool.recycle) == ({0: 0}, None)
-    assert len(world.lines("recycle.finished")) == 1
+    assert [line["workers"] for line in world.lines("recycle.started")] == [1, 1]
 
 
 def test_who_waits_after_the_recycle_gets_a_worker_too() -> None:
@@ -419,6 +419,21 @@ def test_one_that_is_asked_to_stop_while_it_starts_hands_on_who_came_to_it() -> 
 
     assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 1, 1]
     assert seats_of(world) == {0: 1}
+
+
+def test_those_that_start_do_not_change_places_for_who_waits_without_end() -> None:
+    """Found by hypothesis: somebody waited for each, and each was stopped for the other's sake."""
+    slow = {"worker_timeout": "30s", "recycle_settle": 0}
+    world = pool_of(2, Behaviour(ready_after=5.0), **STEERED, **NO_SURGE, **slow).begin()
+    world.waits_on = lambda _seat: 0.0
+
+    world.signal("TTOU")
+    world.run(4)
+    assert world.spawned == 2
+    world.run(30)
+
+    assert [order.seat for _, order in orders_of(world, actions.Spawn)] == [0, 1, 1]
+    assert world.pool.seats.waited == []
 
 
 # --- newcomers while nobody serves ---------------------------------------------------------------

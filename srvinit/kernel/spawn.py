@@ -125,15 +125,24 @@ def _fork() -> int:
     of its copy first that it starts 0.15 ms later.
     """
     fd, found = _raise_own_score()
+    if fd < 0:
+        return posix.fork()
     pid = -1
     try:
         pid = posix.fork()
     finally:
-        if fd >= 0:
-            if pid:
-                posix.write(fd, found)  # never refused: see above
-            posix.close(fd)
+        if pid:
+            _set_score(fd, found)
+        descriptors.close_all((fd,))
     return pid
+
+
+def _set_score(fd: int, score: bytes) -> None:
+    """Set our oom_score_adj back; nothing may be raised any more, for there is a child by now."""
+    try:
+        posix.write(fd, score)
+    except OSError:  # never, by what is said above; if it were, srvinit is as killable as a worker
+        return
 
 
 def _raise_own_score() -> tuple[int, bytes]:

@@ -92,3 +92,16 @@ def test_a_socket_that_the_program_opened_itself_can_be_shared(app):
     assert ask(int(address.rpartition(":")[2]))
     program.signal("TERM")
     assert program.exit_status() == 0
+
+
+def test_a_program_that_watches_a_path_lives_on_when_it_changes_later(srvinit, tmp_path):
+    """What wakes srvinit is gone when srv returns: SIGIO would end it. No worker ever has it."""
+    app = Path(__file__).parent / "apps" / "watching.py"
+    program = srvinit(str(tmp_path), run=[sys.executable, str(app)])
+    program.wait_event("srvinit.ready", within=20)
+    (tmp_path / "new").write_text("one")
+    program.wait_event("recycle.asked")
+    program.wait_event("recycle.finished", within=20)
+    program.signal("TERM")
+    assert program.exit_status() == 0
+    assert program.output == b"directories: []\n" * 2 + b"still here\n"

@@ -25,6 +25,7 @@ COMMANDS = {
     "scale": ("srvinit.control.scale", "have another number of workers"),
     "stop": ("srvinit.control.stop", "shut down gracefully"),
     "check": ("srvinit.checking", "show what settings mean, and what of it will hurt"),
+    "install": ("srvinit.control.install", "copy the frozen srvinit into a folder"),
     "timeline": ("srvinit.report.timeline.command", "draw a log as a picture"),
 }
 OUT, ERR = 1, 2

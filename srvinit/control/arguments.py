@@ -70,15 +70,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_STATUS, f"srvinitctl: {message} (see {self.prog} --help)\n")
 
 
-def parser_of(name: str) -> argparse.ArgumentParser:
-    """Make the parser of a command that is about a running srvinit: it has --pid."""
+def parser_of(name: str, *, is_about_one: bool = True) -> argparse.ArgumentParser:
+    """Make the parser of a command; one that is about a running srvinit has --pid."""
     summary = ctl.COMMANDS[name][1]
     parser = _Parser(
         prog=f"srvinitctl {name}",
         description=f"{summary[0].upper()}{summary[1:]}.",
         allow_abbrev=False,
     )
-    parser.add_argument("--pid", type=_pid, metavar="PID", help="srvinit's, as seen from here")
+    if is_about_one:
+        parser.add_argument("--pid", type=_pid, metavar="PID", help="srvinit's, as seen from here")
     return parser
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,6 @@ VALUES: dict[str, Any] = {
     },
     "terminationGracePeriodSeconds": 20,
     "probes": {"startup": {"periodSeconds": 1}, "readiness": {"periodSeconds": 1}},
-    "tests": {"image": "test/server:1"},
 }
 #: Until its engine is here.
 NOT_YET = {"config": {"watch": not SETTINGS["recycle.watch"].is_later}}
@@ -45,6 +46,18 @@ def kube() -> Iterator[kubes.Kube]:
     with kubes.Kube() as cluster:
         kubes.image(cluster, "test/server:1", bases.busybox, frozen.bundle())
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def tester(kube: kubes.Kube) -> str:
+    """Return the image for the pods of `helm test`: a small Debian with a wget."""
+    with tempfile.TemporaryDirectory() as made:
+        shutil.copy(bases.debootstrapped("bookworm"), f"{made}/debian.tar")
+        shutil.copy(HERE / "wget.sh", f"{made}/wget")
+        lines = ["FROM scratch", "ADD debian.tar /", "COPY wget /usr/bin/wget"]
+        Path(made, "Dockerfile").write_text("\n".join(lines))
+        kube.load("test/tester:1", Path(made))
+    return "test/tester:1"
 
 
 @pytest.fixture

@@ -126,15 +126,16 @@ def test_a_changed_config_map_recycles_the_workers_of_the_same_pod(
     assert [one["metadata"]["name"] for one in web.pods()] == [pod]
 
 
-def test_helm_test_serves_recycles_and_drains(kube: Kube, release: Install) -> None:
+def test_helm_test_serves_recycles_and_drains(kube: Kube, release: Install, tester: str) -> None:
     """The Service's own address is served by a stand-in: the cluster has no kube-proxy."""
-    web = release("tried", {"settings": {"shutdown": {"delay": "3s"}}})
+    values = {"settings": {"shutdown": {"delay": "3s"}}, "tests": {"image": tester}}
+    web = release("tried", values)
     web.pod()
     address = kube.get("service", "tried")["spec"]["clusterIP"]
     subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
     try:
         with Balancer(kube, "tried", address=f"{address}:80"):
-            said = web.helm("test", "tried", "--timeout", "180s", fails=True)
+            said = web.helm("test", "tried", "--timeout", "120s", fails=True)
     finally:
         subprocess.run(["ip", "address", "del", f"{address}/32", "dev", "lo"], check=True)
 

@@ -13,6 +13,7 @@ from published import UNIX, Published
 from simulated import Behaviour
 
 from srvinit import ctl
+from srvinit.control import install
 from srvinit.control.arguments import seconds
 from srvinit.control.status import render
 
@@ -163,6 +164,7 @@ def test_each_commands_module_is_there(module: str, _summary: str) -> None:
         (["stop", "--timeout=-1"], "'-1' is no duration"),
         (["stop", "--timeout=nan"], "'nan' is no duration"),
         (["status", "--js"], "unrecognized arguments: --js"),
+        (["install"], "the following arguments are required: DIR"),
     ],
 )
 def test_wrong_words_are_one_line_and_status_2(
@@ -190,6 +192,28 @@ def test_a_pid_that_is_nobodys_is_one_line(capfd: pytest.CaptureFixture[str]) ->
             "",
             "srvinitctl: there is no process 4194999\n",
         )
+
+
+def test_only_a_frozen_srvinit_is_copied(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, told, said = run(capfd, "install", str(tmp_path))
+
+    assert (status, told) == (1, "")
+    assert said == "srvinitctl: only a frozen srvinit can be copied, and this is not one\n"
+
+
+def test_a_copy_has_the_same_files_and_modes(tmp_path: Path) -> None:
+    program = tmp_path / "from" / "inner" / "program"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"x" * 3_000_000)
+    program.chmod(0o755)
+    (tmp_path / "to").mkdir()
+
+    for _ in range(2):  # once more over itself
+        assert install.copy(str(tmp_path / "from"), str(tmp_path / "to")) == 3_000_000
+    copied = [path for path in (tmp_path / "to").rglob("*") if path.is_file()]
+    assert copied == [tmp_path / "to" / "inner" / "program"]
+    assert copied[0].read_bytes() == program.read_bytes()
+    assert copied[0].stat().st_mode == program.stat().st_mode
 
 
 # --- docs ----------------------------------------------------------------------------------------

@@ -113,8 +113,6 @@ def test_the_file_holds_what_was_set_and_what_follows() -> None:
 def test_srvinit_itself_takes_the_file(tmp_path: Any) -> None:
     values = {
         "settings": {"worker": {"count": "auto+1", "env": {"A": "1"}, "max_age": "1h"}},
-        "http": {"enabled": False},
-        "config": {"watch": False},
     }
     rendered = chart.render(values)
     path = tmp_path / "srvinit.toml"
@@ -125,6 +123,8 @@ def test_srvinit_itself_takes_the_file(tmp_path: Any) -> None:
 
     assert str(options.worker_count) == "auto+1"
     assert [bind.port for bind in options.bind] == [8080]
+    assert options.recycle_watch == ("/etc/srvinit",)
+    assert options.http is not None
     assert options.shutdown_timeout == 30 - 5 - 1
 
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import kube as kubes
 import pytest
 
-from srvinit.options import SETTINGS
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -36,8 +34,6 @@ VALUES: dict[str, Any] = {
     "terminationGracePeriodSeconds": 20,
     "probes": {"startup": {"periodSeconds": 1}, "readiness": {"periodSeconds": 1}},
 }
-#: Until its engine is here.
-NOT_YET = {"config": {"watch": not SETTINGS["recycle.watch"].is_later}}
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +62,7 @@ def release(kube: kubes.Kube) -> Iterator[Callable[..., kubes.Release]]:
     with contextlib.ExitStack() as stack:
 
         def install(name: str, *more: dict[str, Any]) -> kubes.Release:
-            return stack.enter_context(kubes.Release(kube, name, merged(VALUES, NOT_YET, *more)))
+            return stack.enter_context(kubes.Release(kube, name, merged(VALUES, *more)))
 
         yield install
 

@@ -9,11 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import proc
-import pytest
 from balancer import Balancer
 from load import Load
-
-from srvinit.options import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +98,6 @@ def test_srvinitctl_through_kubectl_exec(release: Install) -> None:
     )
 
 
-@pytest.mark.skipif(SETTINGS["recycle.watch"].is_later, reason="recycle.watch is not here yet")
 def test_a_changed_config_map_recycles_the_workers_of_the_same_pod(
     kube: Kube, release: Install, follow: Follow
 ) -> None:

@@ -123,6 +123,7 @@ OBJECTS: dict[str, dict[str, tuple[Any, str]]] = {
         "recycle_seconds": ("number", "what those that finished took, together"),
         "spawn_failures": ("integer", "workers that could not be started: no process"),
         "kills": ("integer", "workers whose group was sent SIGKILL"),
+        "oom_kills": ("integer", "workers that the kernel killed for lack of memory"),
         "orphans_reaped": ("integer", "processes that were no workers"),
         "log_lines_dropped": ("integer", "lines that nobody read in time"),
     },

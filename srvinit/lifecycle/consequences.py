@@ -105,7 +105,6 @@ def _part(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     parting = Parting(worker, ended, before, slot, was_in_slot, was_successor)
     if not ended.exec_status:
         pool.has_run = True
-    pool.oom_kills += ended.is_oom
     following = ""
     orders: list[Action] = []
     if pool.phase != ending.SERVING:

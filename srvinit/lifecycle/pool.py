@@ -114,7 +114,6 @@ class Pool:
         self.aged: dict[int, Worker] = {}  # grown old, by number; they wait for their recycle
         self.large: dict[int, tuple[int, Worker]] = {}  # too large, with their sizes, by number
         self.failures_in_row = 0
-        self.oom_kills = 0  # workers that the kernel killed for lack of memory
         self.has_run = False  # some worker got past its exec
         self.was_all_ready = False
         self.end = ending.End()

@@ -77,6 +77,9 @@ METRICS = {
     "srvinit_worker_kills": Metric(
         "counter", "Workers whose group got SIGKILL: too late to be ready, or to stop."
     ),
+    "srvinit_worker_oom_kills": Metric(
+        "counter", "Workers that the kernel killed for lack of memory."
+    ),
     "srvinit_worker_spawn_failures": Metric("counter", "Workers that could not be forked."),
     "srvinit_worker_failures_in_row": Metric(
         "gauge", "Failures in a row; srvinit gives up at restart.limit."
@@ -229,6 +232,7 @@ def _of_workers(status: Mapping[str, Any]) -> dict[str, list[Sample]]:
         "srvinit_workers_started": _one(counters["workers_started"]),
         "srvinit_worker_restarts": [((reason,), number) for reason, number in restarts.items()],
         "srvinit_worker_kills": _one(counters["kills"]),
+        "srvinit_worker_oom_kills": _one(counters["oom_kills"]),
         "srvinit_worker_spawn_failures": _one(counters["spawn_failures"]),
         "srvinit_worker_failures_in_row": _one(status["failures_in_row"]),
     }

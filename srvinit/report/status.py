@@ -74,11 +74,13 @@ class Status:
             "recycle_seconds": 0.0,
             "spawn_failures": 0,
             "kills": 0,
+            "oom_kills": 0,
             "orphans_reaped": 0,
         }
         self._hears: dict[str, Callable[[Mapping[str, Any]], object]] = {
             "worker.started": self._worker_started,
             "worker.killed": lambda _: self._count("kills"),
+            "worker.exited": self._worker_exited,
             "worker.spawn_failed": lambda _: self._count("spawn_failures"),
             "orphan.reaped": lambda _: self._count("orphans_reaped"),
             "config.read": lambda _: self._config(None),
@@ -109,6 +111,9 @@ class Status:
         self._counters["workers_started"] += 1
         if fields["why"] in RESTARTS:
             self._counters["restarts"][fields["why"]] += 1
+
+    def _worker_exited(self, fields: Mapping[str, Any]) -> None:
+        self._counters["oom_kills"] += fields["oom"]
 
     def _config(self, rejected: str | None) -> None:
         self._rejected = rejected

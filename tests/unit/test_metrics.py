@@ -51,6 +51,7 @@ def status(**more: Any) -> dict[str, Any]:
             "recycle_seconds": 7.5,
             "spawn_failures": 0,
             "kills": 2,
+            "oom_kills": 1,
             "orphans_reaped": 11,
             "log_lines_dropped": 5,
         },

@@ -14,7 +14,7 @@ from simulated import KILLED, Behaviour
 
 from srvinit.lifecycle import events
 from srvinit.report import reading
-from srvinit.report.status import ENDED_RECYCLES, first_line
+from srvinit.report.status import ENDED_RECYCLES, Status, first_line
 
 if TYPE_CHECKING:
     from pools import Watched
@@ -234,6 +234,13 @@ def test_kills_and_spawn_failures_are_counted() -> None:
     counters = status.read()["counters"]
 
     assert (counters["kills"], counters["spawn_failures"]) == (1, 1)
+
+
+def test_workers_that_the_kernel_killed_for_lack_of_memory_are_counted() -> None:
+    status = Status(1, {})
+    for is_oom in (True, False, True):
+        assert status.hear("worker.exited", {"oom": is_oom})
+    assert status._counters["oom_kills"] == 2
 
 
 def test_times_follow_a_wall_clock_that_is_set() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 5.0
 IN_A_ROW = 3
-# A walk takes some 20 us for each process in sight; where there are ten thousand, walk less often.
+# A walk reads a file for each process in sight: where there are thousands, walk less often.
 MOST_SHARE = 0.02
 
 

@@ -2,8 +2,8 @@
 
 What it rests on (proc(5)): /proc/PID/stat has a process's group and its resident set in pages,
 which may be a few pages behind. Pages that several processes share count in each of them: the
-figure of a group is an upper bound. What they share truly (smaps_rollup) takes the kernel far
-longer to say, with the process's memory map locked meanwhile.
+figure of a group is an upper bound. To say what they share truly (smaps_rollup) the kernel walks
+all page tables of a process, with its memory map locked meanwhile.
 """
 
 from __future__ import annotations

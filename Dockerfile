@@ -32,7 +32,8 @@ WORKDIR /srv
 # A number, so that Kubernetes can see that it is not root.
 USER 65532:65532
 EXPOSE 8080
-ENV PYTHONDONTWRITEBYTECODE=1 \
+ENV PATH=/opt/srvinit:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
     SRVINIT_BIND=:8080 \
     SRVINIT_WORKER_REQUIRE=listen \
     SRVINIT_WORKER_TIMEOUT=30s \

@@ -14,6 +14,7 @@ from typing import Any
 from srvinit import STATUS_FD, STATUS_NAME
 from srvinit.lifecycle.ending import PHASES
 from srvinit.lifecycle.worker import GONE, SPAWNING, STATES
+from srvinit.publishing import LONGEST_PAUSE_S
 from srvinit.report.status import ENDED_RECYCLES, OUTCOMES, RESTARTS, SCHEMA, first_line
 
 HERE = Path(__file__).parent
@@ -173,9 +174,10 @@ worker a line. [status.schema.json](status.schema.json) describes it.
 
 **When.** At the end of each turn of srvinit's loop that changed something, the first time once the
 workers' start is over (50 ms at most): until then the memfd is there and empty. `ready` and
-`phase` are told in the turn that changed them. The rest may be later by as much as keeps
-publishing below a twentieth of the time: about a millisecond with 4 workers, with 1,000 that
-change all at once some ten. A reader that opens it gets one status, whole, however long it reads.
+`phase` are told in the turn that changed them, a request to stop before an exit is judged. The rest
+waits until publishing takes a twentieth of the time at most: some milliseconds, with 4 workers or
+with 1,000, and never longer than {LONGEST_PAUSE_S:g} s. A reader that opens it gets one status,
+whole, however long it reads.
 
 **Where else.** Under a limit of descriptors of {STATUS_FD} or fewer, or if that descriptor was in
 use when srvinit was started, it is at another one: look for the name in `/proc/PID/fd`.

@@ -76,12 +76,15 @@ class Publisher:
         waits = now < self._not_before and (shown == self._shown or self._is_failing)
         if not self._is_dirty or waits:
             return
-        document = self.compose(pool, listening, log_lines_dropped, (now, time.time()))
         try:
-            self._put(document)
+            self._put(self.compose(pool, listening, log_lines_dropped, (now, time.time())))
         except KernelRefused as refused:
             if self._fail(refused, is_ready=is_ready):
                 pool.changed = None
+            return
+        except Exception as error:  # noqa: BLE001  a bug here is no reason to stop serving
+            self._give_up(repr(error))
+            pool.changed = None
             return
         self._is_dirty = self._is_failing = False
         self._shown, self._sums = shown, sums
@@ -145,14 +148,23 @@ class Publisher:
 
     def _fail(self, refused: KernelRefused, *, is_ready: bool) -> bool:
         """Say so once, and try again later; True if that cannot help."""
-        self._is_off = refused.number in FINAL
+        if refused.number in FINAL:
+            self._give_up(str(refused))
+            return True
         self._not_before = time.monotonic() + RETRY_S
         self._is_dirty = self._is_failing = True
-        if self._is_off or (self._shown[0] and not is_ready):
+        if self._shown[0] and not is_ready:
             self.withdraw()
             self._shown = (False, "")
+        self._tell(str(refused), "see the last one until it can be replaced")
+        return False
+
+    def _give_up(self, error: str) -> None:
+        self._is_off = True
+        self.withdraw()
+        self._tell(error, "have none")
+
+    def _tell(self, error: str, following: str) -> None:
         if not self._is_told:
             self._is_told = True
-            following = "have none" if self._is_off else "see the last one until it can be replaced"
-            self._emit("status.unavailable", {"error": str(refused), "next": following})
-        return self._is_off
+            self._emit("status.unavailable", {"error": error, "next": following})

@@ -161,10 +161,14 @@ class Supervisor:
             for event in self._watch.collect():
                 self._feed(event)
             self._feed(events.Tick(), looked_at)
+        self._publish()
         if self._settle_at is None:
-            self._publisher.publish(self.pool, self._listening, self.log.dropped)
             self._listening.tend()
             self.log.flush()
+
+    def _publish(self) -> None:
+        if self._settle_at is None:
+            self._publisher.publish(self.pool, self._listening, self.log.dropped)
 
     def _settle_in(self) -> None:
         """Import what is slow to import, now that it delays no start; again, where that fails."""
@@ -259,6 +263,7 @@ class Supervisor:
             # A worker that was signalled may be queued behind us on our CPU, and the lines of the
             # log take longer than all before: without this half of the signals took twice as long.
             posix.sched_yield()
+            self._publish()  # not after a thousand exits: a request to stop makes us unready now
 
     def _is_hangup(self, pid: int, *, by_terminal: bool) -> bool:
         jobs = self._setup.jobs

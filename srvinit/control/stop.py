@@ -9,11 +9,15 @@ import time
 from srvinit import ctl, words
 from srvinit.control import FailedError
 from srvinit.control.arguments import add_wait, parser_of
-from srvinit.control.target import GoneError, Target, signal_for
+from srvinit.control.target import Target, signal_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+
+
+# poll(2) takes no endless time in milliseconds.
+LONGEST_LOOK_S = 60.0
 
 
 class _SweptError(Exception):
@@ -48,10 +52,7 @@ def main(arguments: list[str]) -> int:
 def _wait(target: Target, timeout_s: float) -> None:
     by = time.monotonic() + timeout_s
     while (left_s := by - time.monotonic()) > 0:
-        try:
-            if target.has_ended(min(left_s, 1.0)):
-                return
-        except GoneError:
+        if target.has_ended(min(left_s, LONGEST_LOOK_S)):
             return
     late = words.duration(timeout_s) if timeout_s < math.inf else ""
     raise FailedError(f"srvinit (pid {target.pid}) has not ended after {late}")

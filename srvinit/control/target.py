@@ -38,7 +38,8 @@ class Target:
     def __init__(self, pid: int | None) -> None:
         self.pid = ctl.find(pid)
         self._pidfd = self._hold()
-        reading.place(self.pid)  # whom we hold is still whom we found
+        if not reading.place(self.pid):  # whom we hold is still whom we found
+            raise self._gone()
 
     def _hold(self) -> int | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +266,25 @@ def test_whatever_words_come_in_it_stays_one_json_object() -> None:
     world.signal("HUP")
 
     assert list(VALIDATOR.iter_errors(status.read())) == []
+
+
+@pytest.mark.parametrize("count", [2, 300])
+def test_one_worker_that_changed_costs_the_same_among_many(count: int) -> None:
+    """In calls of Python's; what grows with their number is the joining of bytes alone."""
+    world = pool_of(count, restart_delay=5, recycle_settle=0)
+    world.witness = None  # the oracle counts all of them at each step
+    status = Published(world)
+    world.begin().run(1)
+    status.text()
+    world.kill(world.pids()[0])
+    world.run(0.1)
+
+    calls: list[str] = []
+    sys.setprofile(lambda _frame, event, _argument: calls.append(event))
+    status.text()
+    sys.setprofile(None)
+
+    assert 10 < calls.count("call") < 60
 
 
 def test_the_sums_and_settings_that_portions_come_to_are_told() -> None:

@@ -161,14 +161,10 @@ class Supervisor:
             for event in self._watch.collect():
                 self._feed(event)
             self._feed(events.Tick(), looked_at)
-        self._publish()
-        if self._settle_at is None:
-            self._listening.tend()
-            self.log.flush()
-
-    def _publish(self) -> None:
         if self._settle_at is None:
             self._publisher.publish(self.pool, self._listening, self.log.dropped)
+            self._listening.tend()
+            self.log.flush()
 
     def _settle_in(self) -> None:
         """Import what is slow to import, now that it delays no start; again, where that fails."""
@@ -263,7 +259,8 @@ class Supervisor:
             # A worker that was signalled may be queued behind us on our CPU, and the lines of the
             # log take longer than all before: without this half of the signals took twice as long.
             posix.sched_yield()
-            self._publish()  # not after a thousand exits: a request to stop makes us unready now
+            if self._settle_at is None:  # a stop makes us unready now, not after a thousand exits
+                self._publisher.publish(self.pool, self._listening, self.log.dropped)
 
     def _is_hangup(self, pid: int, *, by_terminal: bool) -> bool:
         jobs = self._setup.jobs
@@ -302,9 +299,8 @@ class Supervisor:
 
                 probe = ListenProbe(self._listening.inodes(order.seat))
             status_fd = self._status_fd if self._log is None else self._publisher.fd
-            others = self._listening.other_fds(order.seat)
-            own_fds = (status_fd, *self._watch.own_fds, *others)
-            child = spawn.spawn(self._launch, order.slot, order.generation, path, own_fds)
+            own = (status_fd, *self._watch.own_fds, *self._listening.other_fds(order.seat))
+            child = spawn.spawn(self._launch, order.slot, order.generation, path, own)
             self._watch.add(Running(child.pid, child.exec_fd, self._require, notify, probe))
         except (KernelRefused, OSError) as refused:
             if child is not None:  # it runs, but nobody would know: it ends as an orphan does

@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test chart-tools container cluster wheel freeze install image demo-image demo bench faults docs clean
+.PHONY: help setup lint test chart-tools container container-quick cluster wheel freeze install image demo-image demo bench peers faults docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,13 @@ test: lint chart-tools ## lint, then unit, model, process, interop, chart and fa
 
 chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .tools, for tests/chart
 	$(BIN)/python tests/chart/tools.py
+
+# The most of it in the least time, for .ci/run: no Debian is made, and none is downloaded.
+ENGINE := pid1 signals shutdown exit_status crash
+container-quick: setup ## the part of `container` that takes minutes, and the engine's tests on the installed bundle
+	$(BIN)/pytest tests/container -k "not debian and not old and not test_dockerfile"
+	@test -x $(PREFIX)/srvinit || { echo "make install first" >&2; exit 1; }
+	TESTED_PROGRAM=$(PREFIX)/srvinit $(BIN)/pytest $(wildcard $(ENGINE:%=tests/process/test_%.py))
 
 container: setup ## freeze, then test the bundle in images, with a Docker daemon of its own: as root
 	$(BIN)/pytest tests/container
@@ -61,6 +68,12 @@ bench: setup ## measure beside peers, as far as they are installed
 
 faults: setup ## fail every system call in turn (strace), and write docs/reliability.md: as root
 	$(BIN)/python tests/faults/report.py
+
+# What `bench/run.py rivals` compares with, in a place of its own: with pip and npm.
+peers: ## install supervisord and pm2 for bench/run.py rivals
+	$(PYTHON) -m venv build/peers/python
+	build/peers/python/bin/pip install --quiet --disable-pip-version-check 'supervisor==4.3.0' 'setuptools<81'
+	npm install --silent --no-fund --no-audit --prefix build/peers/node pm2@7.0.4
 
 docs: setup ## write the generated pages of docs/ anew
 	for program in docs/generate*.py; do $(BIN)/python $$program || exit 1; done

@@ -21,6 +21,7 @@ import growth
 import probing
 import programs
 import reaping
+import rivals
 import serving
 import sleeping
 import starting
@@ -30,6 +31,7 @@ from measure import FULL, QUICK
 SUBJECTS = {
     "start": starting.measure,
     "frozen": frozen.measure,
+    "rivals": rivals.measure,
     "signals": forwarding.measure,
     "orphans": reaping.measure,
     "workers": workers.measure,

@@ -19,7 +19,8 @@ INTRODUCTION = """\
 
 What `/metrics` of the setting `http` tells, in Prometheus' text format or as OpenMetrics, as the
 scraper asks. It needs `prometheus_client` (`pip install 'srvinit[metrics]'`; the frozen bundle has
-it). An answer is at most 100 ms old, PSS a quarter of a minute.
+it). Who asks again within 100 ms, or ten times as long as the last answer took, gets that again;
+PSS is read every 15 s at most.
 
 What is not known is left out: a platform that hides `/proc` tells nothing of memory, CPU and
 queues; Unix sockets tell no queue. Counters begin at nought when srvinit starts, those of CPU by

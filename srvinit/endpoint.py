@@ -81,32 +81,19 @@ class Endpoint:
 
     def tend(self) -> None:
         """Start the helper if it is time to. Only once the first workers run: it costs a fork."""
-        if self._listener is None or self._start_at is None or time.monotonic() < self._start_at:
+        now, listener = time.monotonic(), self._listener
+        if listener is None or self._start_at is None or now < self._start_at:
             return
-        from srvinit.kernel import helper
-
-        listener, parent = self._listener, posix.getpid()
-
-        def answer(lifeline_fd: int) -> None:
-            from srvinit import answering  # in the helper: PID 1 has no use for what it imports
-
-            answering.run(listener.fd, lifeline_fd, parent)
-
+        self._start_at = now + RETRY_LAST_S  # whatever fails here must not fail at every turn
         try:
-            self._helper = helper.start(
-                answer,
-                title=f"srvinit: probes and metrics at {listener.address}",
-                comm="srvinit-http",
-                keep=(listener.fd,),
-            )
-        except KernelRefused as refused:
-            self._retry(0, str(refused))
+            lack = self._lack()
+            self._helper = _start(listener)
+        except (KernelRefused, OSError, ImportError) as error:  # no descriptor to import with, say
+            self._retry(0, str(error))
             return
-        self._started_at, self._start_at = time.monotonic(), None
-        self._emit(
-            "endpoint.started",
-            {"address": listener.address, "pid": self._helper.pid, "next": self._lack()},
-        )
+        self._started_at, self._start_at = now, None
+        said = {"address": listener.address, "pid": self._helper.pid, "next": lack}
+        self._emit("endpoint.started", said)
 
     def _lack(self) -> str | None:
         """Say what will not be answered, once."""
@@ -162,3 +149,22 @@ class Endpoint:
         self._emit("endpoint.died", said)
         self._start_at = time.monotonic() + self._retry_s
         self._retry_s = min(self._retry_s * RETRY_GROWTH, RETRY_LAST_S)
+
+
+def _start(listener: Listener) -> Helper:
+    """Fork the helper that answers there."""
+    from srvinit.kernel import helper
+
+    parent = posix.getpid()
+
+    def answer(lifeline_fd: int) -> None:
+        from srvinit import answering  # in the helper: PID 1 has no use for what it imports
+
+        answering.run(listener.fd, lifeline_fd, parent)
+
+    return helper.start(
+        answer,
+        title=f"srvinit: probes and metrics at {listener.address}",
+        comm="srvinit-http",
+        keep=(listener.fd,),
+    )

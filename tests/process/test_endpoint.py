@@ -18,7 +18,20 @@ import proc
 import pytest
 from load import Load
 from probing import HTTP, ask, ask_at, connected, fds_of, helper_of, metric, sockets_of
-from scenes import BIND, LISTEN, QUICK, SLACK_S, WEB, at, port_of, python, start_web, stop
+from scenes import (
+    BIND,
+    LISTEN,
+    QUICK,
+    SLACK_S,
+    WEB,
+    as_root,
+    at,
+    entering,
+    port_of,
+    python,
+    start_web,
+    stop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,6 +149,21 @@ def test_connections_that_wait_are_told_by_address(srvinit: Start, mode: str) ->
     assert metric(text, "srvinit_accept_queue_length", address=address) == 3
     assert metric(text, "srvinit_accept_queue_limit", address=address) == 50
     assert metric(text, "srvinit_listen_overflows_total") >= 0
+
+
+@as_root
+@pytest.mark.parametrize("how", ["none", "another namespace's"])
+def test_where_proc_does_not_show_srvinit_the_answer_says_so(srvinit: Start, how: str) -> None:
+    if how == "none":
+        prefix = ("unshare", "--mount", "sh", "-c", 'umount -l /proc; exec "$@"', "sh")
+    else:
+        prefix = ("unshare", "--pid", "--fork", "--kill-child")
+    pool = srvinit(HTTP, "--", "sleep", "100", prefix=prefix)
+
+    for path in ("/livez", "/readyz", "/status", "/metrics"):
+        status, said = ask(pool, path)
+        assert status == 503
+        assert said == "srvinit's status cannot be read: /proc is not of this PID namespace\n"
 
 
 def test_c51_no_secret_is_told(srvinit: Start) -> None:
@@ -327,6 +355,27 @@ def test_it_is_started_again_after_ever_longer_pauses(srvinit: Start) -> None:
     assert ask(pool, "/livez")[0] == 200
     assert pool.found("orphan.reaped") == []
     assert [event["slot"] for event in pool.found("worker.exited")] == []
+
+
+@as_root
+def test_without_a_process_for_it_srvinit_goes_on_and_tries_again(
+    srvinit: Start, cgroup: Callable[..., Path]
+) -> None:
+    group = cgroup("pids", {})
+    pool = srvinit("-w2", HTTP, "--", "sleep", "100", pid1=True, prefix=entering(group))
+    helper = helper_of(pool)
+    workers = [event["pid"] for event in pool.found("worker.started")]
+
+    (group / "pids.max").write_text(str(int((group / "pids.current").read_text()) - 1))
+    os.kill(helper, signal.SIGKILL)
+    died = pool.wait_event("endpoint.died", pid=None)
+    (group / "pids.max").write_text("max")
+    pool.wait_event("endpoint.started", nth=2)
+
+    assert died["reason"].startswith("fork a helper: Resource temporarily unavailable (EAGAIN)")
+    assert ask(pool, "/livez")[0] == 200
+    assert [event["pid"] for event in pool.found("worker.started")] == workers
+    assert pool.found("srvinit.fault") == []
 
 
 # --- what it has, and who has not ----------------------------------------------------------------

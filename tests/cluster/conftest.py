@@ -56,6 +56,14 @@ def tester(kube: kubes.Kube) -> str:
     return "test/tester:1"
 
 
+@pytest.fixture(scope="session")
+def plain_images(kube: kubes.Kube) -> tuple[str, str]:
+    """Return an image that lacks srvinit, and srvinit's own, which has nothing else."""
+    kubes.image(kube, "test/plain:1", bases.busybox)
+    kubes.image(kube, "test/srvinit:1", bundle=frozen.bundle())
+    return "test/plain:1", "test/srvinit:1"
+
+
 @pytest.fixture
 def release(kube: kubes.Kube) -> Iterator[Callable[..., kubes.Release]]:
     """Install the chart with VALUES and some more; uninstall it at the end."""

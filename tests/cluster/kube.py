@@ -226,13 +226,15 @@ class Log:
             raise
 
 
-def image(kube: Kube, tag: str, lay_out: Any, bundle: Path) -> None:
-    """Make an image of a folder that `lay_out` fills, with srvinit in it."""
+def image(kube: Kube, tag: str, lay_out: Any = None, bundle: Path | None = None) -> None:
+    """Make an image of what `lay_out` puts into a folder, and of srvinit."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "root").mkdir(mode=0o755)
-        lay_out(folder / "root")
-        (folder / "root" / "opt").mkdir()
-        subprocess.run(["cp", "-a", bundle, folder / "root" / "opt" / "srvinit"], check=True)
+        if lay_out:
+            lay_out(folder / "root")
+        if bundle:
+            (folder / "root" / "opt").mkdir()
+            subprocess.run(["cp", "-a", bundle, folder / "root" / "opt" / "srvinit"], check=True)
         (folder / "Dockerfile").write_text("FROM scratch\nCOPY root /\nUSER 65532:65532\n")
         kube.load(tag, folder)

@@ -118,7 +118,7 @@ def test_a_changed_config_map_recycles_the_workers_of_the_same_pod(
         assert figures["new"]["lost"] == 0, json.dumps(figures, indent=1)
         assert balancer.stop() == 0
 
-    assert "worker.count" in log.wait_event("config.read")["changed"]
+    log.wait_event("count.changed", before=2, after=3)
     assert [one["metadata"]["name"] for one in web.pods()] == [pod]
 
 
@@ -137,3 +137,19 @@ def test_helm_test_serves_recycles_and_drains(kube: Kube, release: Install, test
 
     assert said.startswith("0\n"), said
     assert said.count("Succeeded") == 3
+
+
+def test_an_image_without_srvinit_gets_it_from_srvinits_own(
+    release: Install, plain_images: tuple[str, str]
+) -> None:
+    program, srvinit = plain_images
+    name, _, tag = program.partition(":")
+    values = {
+        "image": {"repository": name, "tag": tag},
+        "inject": {"enabled": True, "image": srvinit},
+    }
+    web = release("injected", values)
+    pod = web.pod()
+
+    assert status_of(pod, "/", 8080) == 200
+    web.exec(pod["metadata"]["name"], CTL, "ready")

@@ -13,7 +13,8 @@ shift $((OPTIND - 1))
 rest=${1#http://}
 server=${rest%%/*}
 exec 3<>"/dev/tcp/${server%:*}/${server#*:}" || exit 4
-printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "${rest#*/}" "$server" >&3
+# Not bash's own printf, which writes each line by itself: the server reads once
+env printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "${rest#*/}" "$server" >&3
 answer=$(timeout "$seconds" cat <&3) || exit 4
 [[ $output == - ]] && echo "$answer"
 [[ $answer =~ ^HTTP/1\.[01]\ 2 ]]

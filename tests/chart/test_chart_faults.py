@@ -17,9 +17,10 @@ HERE = Path(__file__).parent
 REFUSED: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "refused.yaml").read_text())
 
 
+@pytest.mark.parametrize("helm", chart.HELMS)
 @pytest.mark.parametrize("name", REFUSED)
-def test_contradictions_are_refused_in_words(name: str) -> None:
-    assert chart.faults(REFUSED[name]["values"]) == REFUSED[name]["refused"]
+def test_contradictions_are_refused_in_words(name: str, helm: str) -> None:
+    assert chart.faults(REFUSED[name]["values"], helm=helm) == REFUSED[name]["refused"]
 
 
 def test_everything_that_is_required_is_asked_for_at_once() -> None:

@@ -114,7 +114,8 @@ def run(fault: Fault, folder: Path) -> Outcome:
             wrong += _serves_again(pool)
         wrong += _ends(pool, fault.phase)
         was_hit = b"(INJECTED)" in proc.read(trace)
-        return Outcome(_words(pool), was_hit, [*wrong, *_is_told(pool)])
+        can_tell = not (fault.call in LOSING and fault.when == "1+" and fault.phase == "stop")
+        return Outcome(_words(pool), was_hit, [*wrong, *_is_told(pool, can_tell=can_tell)])
 
 
 def record(folder: Path) -> Calls:
@@ -269,7 +270,7 @@ def _ends(pool: Srvinit, phase: str) -> list[str]:
     return [f"exit status {status}"]
 
 
-def _is_told(pool: Srvinit) -> list[str]:
+def _is_told(pool: Srvinit, *, can_tell: bool) -> list[str]:
     """Return what the log does not tell, or tells to nobody's use."""
     wrong = [f"a traceback: {line}" for line in pool.lines if "Traceback (most" in line]
     wrong += [f"a fault: {event['error']}" for event in pool.found("srvinit.fault")]
@@ -279,7 +280,7 @@ def _is_told(pool: Srvinit) -> list[str]:
     ]
     # Who may not be killed outlives srvinit, which says so; a lost line is a line that is counted.
     is_told = any(pool.found(event) for event in ("log.dropped", "kernel.refused"))
-    if told[0] != told[1] and not is_told:
+    if told[0] != told[1] and can_tell and not is_told:
         wrong.append(f"started {dict(told[0])}, exited {dict(told[1])}")
     return wrong
 

@@ -87,8 +87,7 @@ class Supervisor:
         count, why = worker_count(options)
         check_descriptors(options, count)
         self._count = count, why
-        # Before a socket or a pipe gets that number; -1 is said once there is something to publish.
-        self._status_fd = descriptors.reserve(STATUS_NAME, STATUS_FD)
+        self._status_fd = descriptors.reserve(STATUS_NAME, STATUS_FD)  # before a socket gets it
         try:
             self._listening.open(options, self._setup.inherited, count)
         except KernelRefused as refused:
@@ -189,9 +188,9 @@ class Supervisor:
         now = time.monotonic()
         dues = [self.pool.next_deadline(), self._watch.due(), self._settle_at]
         if self._settle_at is None:
-            retry_s = self.log.retry_in()
-            dues += [self._listening.due(), None if retry_s is None else now + retry_s]
-            dues.append(self._publisher.due())
+            dues += [self._listening.due(), self._publisher.due()]
+            if (retry_s := self.log.retry_in()) is not None:
+                dues.append(now + retry_s)
         known = [due for due in dues if due is not None]
         return signals.wait(max(0.0, min(known) - now) if known else None)
 

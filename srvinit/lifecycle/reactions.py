@@ -101,9 +101,11 @@ def announce(pool: Pool, event: Announced, now: float) -> list[Action]:
 
 def reconfigure(pool: Pool, event: ConfigRead, now: float) -> list[Action]:
     """Take the settings up and recycle. A count set by TTIN or TTOU stays until its own changes."""
+    changed = pool.options.changed(event.options)
     pool.want(event.options, pool.count)
     pool.is_reading = False
-    orders: list[Action] = [Log("config.read", {"generation": pool.generation + 1})]
+    said = {"generation": pool.generation + 1, "changed": changed}
+    orders: list[Action] = [Log("config.read", said)]
     if event.count != pool.configured_count:
         pool.configured_count = event.count
         why = f"worker.count: {event.count_why}" if event.count_why else "worker.count"

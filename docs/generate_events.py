@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srvinit.report.catalogue import EVENTS, FIELDS, Event
+from srvinit.report.catalogue import EVENTS, Event
+from srvinit.report.fields import FIELDS
 
 HERE = Path(__file__).parent
 

@@ -1,8 +1,8 @@
 """Every event srvinit logs: its name, level, sentence and fields, in one table.
 
 The table is the contract with people who read the log and with programs that parse it:
-docs/events.md and docs/events.schema.json are made from it. Names are `noun.past`; a sentence says
-what happened, to whom, and what srvinit does next.
+docs/events.md and docs/events.schema.json are made from it, and from `fields`. Names are
+`noun.past`; a sentence says what happened, to whom, and what srvinit does next.
 
 A sentence is a str.format template over the event's fields, with three additions:
 - `[...]` is left out where a field in it is null or empty; `[first|second]` takes the first part
@@ -19,71 +19,6 @@ from __future__ import annotations
 from srvinit.record import Record
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
-# A field's name means one thing, and has one type, in every event: log stores index by name.
-# Types are JSON's; "strings" and "integers" are arrays.
-FIELDS = {
-    "address": ("string", "an address as written in `bind`"),
-    "advice": ("string", "a setting to think about, and why"),
-    "after": ("integer", "workers wanted from now on"),
-    "after_s": ("number", "seconds from a worker's start until it was ready"),
-    "asked": ("boolean", "srvinit had asked the worker to stop, or had killed it"),
-    "before": ("integer", "workers wanted until now"),
-    "bind": ("strings", "the addresses srvinit listens on"),
-    "changed": ("strings", "the settings that differ from before"),
-    "command": ("string", "the program alone, never its arguments: they may hold secrets"),
-    "count_why": ("string", "where the number of workers comes from"),
-    "deadline_s": ("number", "seconds until srvinit has ended, whatever its workers do"),
-    "delay_s": ("number", "seconds in which everything still serves (shutdown.delay)"),
-    "errno": ("string", "the name of the kernel's error, as EAGAIN"),
-    "error": ("string", "what went wrong, in words"),
-    "failures": ("integer", "failures in a row"),
-    "faults": ("strings", "one sentence a fault: source, value, what is accepted"),
-    "fd": ("integer", "the socket's descriptor in every worker"),
-    "file": ("string", "the settings file"),
-    "generation": ("integer", "a worker's, or a recycle's, generation: +1 at every recycle"),
-    "grace": ("string", "the budget of a shutdown, in words"),
-    "is_init": ("boolean", "srvinit is PID 1 of its namespace"),
-    "kept": ("integer", "old workers that go on serving"),
-    "last": ("string", "the last failure: slot, pid and reason"),
-    "late_s": ("number", "seconds srvinit did not run, as the machine or its cgroup was frozen"),
-    "learnt": ("boolean", "whether the order could be found out"),
-    "limit": ("integer", "bytes that a worker's processes may have (worker.max_memory)"),
-    "lines": ("integer", "how many log lines were lost"),
-    "lived_s": ("number", "seconds from a worker's start to its end"),
-    "margin_s": ("number", "seconds kept back for SIGKILL, the sweep and exit (shutdown.margin)"),
-    "meaning": ("string", "what the signal asks for: see the setting `signal`"),
-    "name": ("string", "the socket's name in LISTEN_FDNAMES"),
-    "next": ("string", "what srvinit does about it, in words"),
-    "oom": ("boolean", "the kernel killed it for lack of memory"),
-    "path": ("string", "a file or a directory"),
-    "paths": ("strings", "files or directories, as the setting names them"),
-    "pid": ("integer", "the process it is about"),
-    "pids": ("integers", "the processes it is about"),
-    "quiesce_s": ("number", "seconds a worker has to read what it accepted (worker.quiesce)"),
-    "reason": ("string", "how or why it ended, in words"),
-    "replaced": ("integer", "how many workers were replaced"),
-    "require": ("string", "what ready means: online, listen or notify (worker.require)"),
-    "retry_s": ("number", "seconds until the next try"),
-    "saved_s": ("number", "seconds of the drain that are left out"),
-    "seconds": ("number", "seconds the whole thing took"),
-    "sender_pid": ("integer", "who sent the signal; 0 or null where the kernel did"),
-    "signal": ("string", "the signal's name, without SIG"),
-    "size": ("integer", "bytes of memory (RSS) that a worker's processes have"),
-    "slot": ("integer", "the worker's place: 0 to count - 1"),
-    "status": ("integer", "srvinit's exit status; a worker's exit code, or minus its signal"),
-    "text": ("string", "the text as it was sent"),
-    "timeout_s": ("number", "seconds a worker has to stop before SIGKILL"),
-    "traceback": ("string", "where the fault came from"),
-    "uptime_s": ("number", "seconds since srvinit's start"),
-    "version": ("string", "srvinit's version"),
-    "waiting": ("integer", "connections that wait to be accepted"),
-    "waited_s": ("number", "seconds the worker had been given"),
-    "was": ("string", "the state the worker ended in"),
-    "watchdog_s": ("number", "seconds without a sign of life (worker.watchdog)"),
-    "why": ("string", "the reason, in words"),
-    "workers": ("integer", "how many workers it is about"),
-}
 
 
 class Event(Record):

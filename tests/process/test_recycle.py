@@ -321,6 +321,9 @@ def test_c27_hup_reads_the_file_again(srvinit: Start, tmp_path: Path) -> None:
         file.write_text(f"[worker]\ncount = {count}\n")
         recycle(pool)
         assert len(pool.workers()) == count
+        assert pool.found("config.read")[-1]["changed"] == ["worker.count"]
+    recycle(pool)
+    assert pool.found("config.read")[-1]["changed"] == []
     old = pool.workers()
 
     file.write_text("[worker]\ncount = 3\nrequier = 'listen'\n")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from srvinit.report.catalogue import EVENTS, FIELDS, LEVELS
+from srvinit.report.catalogue import EVENTS, LEVELS
+from srvinit.report.fields import FIELDS
 from srvinit.report.render import Renderer
 from srvinit.report.sentences import fill, sentence
 

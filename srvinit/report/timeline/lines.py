@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from srvinit.record import Record
-from srvinit.report.catalogue import EVENTS, FIELDS
+from srvinit.report.catalogue import EVENTS
+from srvinit.report.fields import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

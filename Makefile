@@ -63,17 +63,20 @@ demo-image: ## build an image with a server under srvinit
 demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under load: a minute
 	$(BIN)/python demo/run.py
 
-bench: setup ## measure beside peers, as far as they are installed
+bench: setup peers ## measure beside peers; reloads too, for an hour, into docs/benchmarks.md
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/report.py --write
 
 faults: setup ## fail every system call in turn (strace), and write docs/reliability.md: as root
 	$(BIN)/python tests/faults/report.py
 
-# What `bench/run.py rivals` compares with, in a place of its own: with pip and npm.
-peers: ## install supervisord and pm2 for bench/run.py rivals
+# What bench/run.py rivals and bench/report.py compare with, in a place of its own: with pip and npm.
+peers: ## install what srvinit is measured beside into build/peers
 	$(PYTHON) -m venv build/peers/python
 	build/peers/python/bin/pip install --quiet --disable-pip-version-check 'supervisor==4.3.0' 'setuptools<81'
 	npm install --silent --no-fund --no-audit --prefix build/peers/node pm2@7.0.4
+	$(PYTHON) -m venv build/peers/servers
+	build/peers/servers/bin/pip install --quiet --disable-pip-version-check gunicorn uvicorn hypercorn granian circus
 
 docs: setup ## write the generated pages of docs/ anew
 	for program in docs/generate*.py; do $(BIN)/python $$program || exit 1; done

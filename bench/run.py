@@ -1,9 +1,10 @@
 """`make bench`: srvinit beside its peers, in one report. Every figure that is judged is a ratio.
 
-    bench/run.py                 all subjects but growth: about nine minutes on two cores
+    bench/run.py                 all subjects but those below: about nine minutes on two cores
     bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
     bench/run.py growth          100,000 crashes and 10,000 recycles: ten minutes more
+    bench/run.py reload deploys endings    beside those that reload: an hour more (report.py)
 
 What a peer is not installed for is left out, and the report says so.
 """
@@ -21,6 +22,7 @@ import growth
 import probing
 import programs
 import reaping
+import report
 import rivals
 import serving
 import sleeping
@@ -39,9 +41,10 @@ SUBJECTS = {
     "asleep": sleeping.measure,
     "requests": serving.measure,
     "growth": growth.measure,
+    **report.SUBJECTS,
 }
-#: Takes longer than all the others together.
-WHEN_ASKED = {"growth"}
+#: Each takes longer than all the others together.
+WHEN_ASKED = {"growth", *report.SUBJECTS}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""docs/lifecycle.md says what the tables say."""
+"""docs/lifecycle.md says what the tables say, and docs/architecture.md what stands where."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def test_the_page_is_what_is_generated_from_the_tables() -> None:
     shown = (DOCS / "lifecycle.md").read_text()
 
     assert shown == generated, "run: python docs/generate_lifecycle.py"
+
+
+def test_the_map_of_the_modules_is_that_of_the_code() -> None:
+    generated = runpy.run_path(str(DOCS / "generate_architecture.py"))["page"]()
+
+    shown = (DOCS / "architecture.md").read_text()
+
+    assert shown == generated, "run: python docs/generate_architecture.py"

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import programs
-from extent import Extent, Grid
+from extent import Extent, Grid, attempt
 from site_of import Site
 
 sys.path.insert(0, str(programs.ROOT / "tests"))
@@ -36,10 +36,10 @@ def measure(rivals: list[Rival], extent: Extent) -> Grid:
     """Give each rival each bad release, some of them side by side: no latency is measured."""
     cases = [(rival, release) for rival in rivals for release in BAD if release in rival.bad]
     with ThreadPoolExecutor(extent.at_once) as pool:
-        answers = list(pool.map(lambda case: one_case(*case, extent), cases))
+        answers = list(pool.map(lambda case: attempt(one_case, *case, extent), cases))
     results: dict[str, dict[str, Any]] = {rival.key: {} for rival in rivals}
     for (rival, release), answer in zip(cases, answers, strict=True):
-        results[rival.key][release] = answer
+        results[rival.key] |= {release: answer} if answer else {}
     return report(rivals, results, extent)
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import programs
-from extent import Extent, Grid, median
+from extent import Extent, Grid, attempt, median
 from measure import wait_until
 from site_of import Site
 
@@ -52,10 +52,10 @@ def measure(rivals: list[Rival], extent: Extent) -> Grid:
         if rival.has_slow or name == "reload"
     ]
     with ThreadPoolExecutor(2 * extent.at_once) as pool:
-        answers = list(pool.map(lambda case: case[2](case[0], extent.within_s), cases))
+        answers = list(pool.map(lambda case: attempt(case[2], case[0], extent.within_s), cases))
     results: dict[str, dict[str, list[dict[str, Any]]]] = {rival.key: {} for rival in rivals}
     for (rival, name, _), answer in zip(cases, answers, strict=True):
-        results[rival.key].setdefault(name, []).append(answer)
+        results[rival.key].setdefault(name, []).extend([answer] if answer else [])
     return report(rivals, results, extent)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from measure import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Extent:
 
 
 FULL = Extent(5, 4, 200.0, 60.0, 15.0, 5, 2)
-SHORT = Extent(2, 2, 200.0, 35.0, 10.0, 1, 4)
+SHORT = Extent(2, 2, 200.0, 35.0, 8.0, 1, 6)
 QUICK = Extent(1, 1, 100.0, 20.0, 2.0, 1, 2)
 
 
@@ -48,6 +49,19 @@ class Grid(Subject):
             for row in table
         ]
         return "\n".join([self.title, *(f"  {line.rstrip()}" for line in [*lines, *self.notes])])
+
+
+def attempt(measure: Callable[..., dict[str, Any]], *arguments: object) -> dict[str, Any] | None:
+    """Measure, or say on stderr why that was not possible: one rival's trouble is not the others'.
+
+    Any error of a rival that does not start, or does not do as it should, comes as one of these.
+    """
+    try:
+        return measure(*arguments)
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        notes = " ".join(getattr(error, "__notes__", []))
+        print(f"not measured: {arguments[0]}: {error!r} {notes}", file=sys.stderr, flush=True)
+        return None
 
 
 def median(values: Iterable[float | None], digits: int = 1) -> str:

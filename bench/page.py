@@ -37,7 +37,7 @@ BUSY = (
     "the differences within a table."
 )
 QUIET = "Load beside it: {load_before} at the start, {load_after} at the end, its own included."
-REALTIME = "; all that was measured, on both sides, ran with realtime priority"
+PREFERRED = "; all that was measured, on both sides, ran at nice {nice}"
 
 WHAT_RAN = """\
 ## What ran
@@ -53,7 +53,8 @@ SECTIONS = {
 {reloads} reloads of each, {rate:g} requests a second from four clients with a connection a request
 (new) and four on kept connections (kept). A reload is over when all old workers have gone and as
 many new ones run. Extra memory is the most that all processes of it had, beyond what they had
-before (PSS, sampled). Latencies are those of answered requests during reloads.
+before (PSS, looked at every 50 ms: what is over sooner is not seen). Latencies are those of
+answered requests during reloads.
 
 Where srvinit is worse: it waits `recycle.settle` (1 s) for each new worker to prove itself and
 goes one at a time, so its reloads take longer than those of most; it has one worker more
@@ -65,8 +66,10 @@ puma and nginx only fork. That is what `took` and `extra MB` show.
 
 Each serves a good release, gets a bad one and is asked to reload. The table has the part of the
 requests that was answered in the {observed_s:g} s from then on (50 a second, each given up after
-2 s). nginx has no program to hang: its bad release is a configuration it does not understand. What
-happens after those seconds is not measured.
+2 s), of those that were over by then. Some recover, and some fail, only later than that: this
+is not measured. nginx has no program to hang: its bad release is a configuration it does not
+understand. unicorn's configuration has the hook of its own example, which lets the old master go
+before the new program has been loaded; who sends that signal by hand keeps the old one.
 """,
     "endings": """\
 ## TERM at a bad moment
@@ -79,7 +82,8 @@ kills.
 
 Where srvinit is worse: with requests waiting it lets the last worker serve them, and so takes
 longer than those who drop them. Its limit is `shutdown.timeout`, 15 s, plus a margin; 124 says that
-something had to be killed.
+something had to be killed. In the middle of a reload, under load, its shared queue costs some
+servers' clients as much as their own managers do: one request a client, of eight.
 """,
 }
 
@@ -119,8 +123,8 @@ def described(machine: dict[str, Any]) -> str:
 def care(machine: dict[str, Any]) -> str:
     """Say how busy the machine was."""
     busy = machine["load_before"] > machine["cpus"]
-    realtime = REALTIME if machine["priority"] == "realtime" else ""
-    return (BUSY if busy else QUIET).format(**{**machine, "priority": realtime})
+    preferred = PREFERRED.format(**machine) if machine["nice"] < 0 else ""
+    return (BUSY if busy else QUIET).format(**machine, priority=preferred)
 
 
 def commands(machine: dict[str, Any]) -> str:

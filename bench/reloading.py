@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import programs
-from extent import Extent, Grid, median
+from extent import Extent, Grid, attempt, median
 from site_of import Peak, Site
 
 sys.path.insert(0, str(programs.ROOT / "tests"))
@@ -34,9 +34,10 @@ def measure(rivals: list[Rival], extent: Extent) -> Grid:
     for number in range(extent.rounds):
         shift = number % len(rivals)
         for rival in rivals[shift:] + rivals[:shift]:
-            results[rival.key].append(one_turn(rival, extent))
-    reloads = extent.rounds * extent.reloads
-    return report(rivals, results, f"reload under load: {reloads} of each, {extent.rate:g}/s")
+            turn = attempt(one_turn, rival, extent)
+            results[rival.key] += [turn] if turn else []
+    results = {key: turns for key, turns in results.items() if turns}
+    return report(rivals, results, extent)
 
 
 def one_turn(rival: Rival, extent: Extent) -> dict[str, Any]:
@@ -84,15 +85,20 @@ def one_reload(site: Site, within_s: float) -> float | None:
     return round(time.monotonic() - began, 3)
 
 
-def report(rivals: list[Rival], results: dict[str, list[dict[str, Any]]], title: str) -> Grid:
+def report(rivals: list[Rival], results: dict[str, list[dict[str, Any]]], extent: Extent) -> Grid:
     """Return the table of these results."""
+    reloads = extent.rounds * extent.reloads
+    title = f"reload under load: {reloads} of each, {extent.rate:g}/s"
     grid = Grid(title, name="reload", raw=results)
     grid.head = (
         "server", "managed by", "reloaded by", "requests", "lost new", "lost kept", "how",
         "p50 ms", "p99 ms", "p99.9 ms", "longest gap ms", "took s", "extra MB",
     )  # fmt: skip
     for rival in rivals:
-        turns = results[rival.key]
+        turns = results.get(rival.key, [])
+        if not turns:
+            grid.notes.append(f"{rival.key} could not be measured")
+            continue
         phases = [turn["reload"] for turn in turns]
         took = [one for turn in turns for one in turn["took_s"]]
         unfinished = sum(one is None for one in took)

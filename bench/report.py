@@ -32,7 +32,7 @@ import reloading
 from srvinit import __version__
 
 if TYPE_CHECKING:
-    from extent import Extent, Grid
+    from extent import Grid
     from measure import Scale
 
 MEASURES = {"reload": reloading.measure, "deploys": deploying.measure, "endings": ending.measure}
@@ -67,7 +67,7 @@ def machine(found: list[reloaders.Rival]) -> dict[str, Any]:
         "python": platform.python_version(),
         "srvinit": __version__,
         "load_before": round(os.getloadavg()[0], 1),
-        "priority": "realtime" if os.sched_getscheduler(0) else "normal",
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "rivals": {
             rival.key: {
                 "family": rival.family,
@@ -90,8 +90,13 @@ def main() -> int:
     scale.add_argument("--quick", action="store_true", help="does it run? It says nothing")
     parser.add_argument("--rival", action="append", default=[], metavar="KEY", help="only this one")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and .json")
+    parser.add_argument("--rewrite", action="store_true", help="the page anew, from its .json")
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(MEASURES))
     options = parser.parse_args()
+    docs = programs.ROOT / "docs"
+    if options.rewrite:
+        rewrite(docs / "benchmarks.json", docs)
+        return 0
     names = options.subjects or list(MEASURES)
     if unknown := [name for name in names if name not in MEASURES]:
         parser.error(f"no subject {', '.join(unknown)}: there are {', '.join(MEASURES)}")
@@ -103,32 +108,29 @@ def main() -> int:
         parser.error("none of them is installed: make peers")
     how = extent.QUICK if options.quick else extent.SHORT if options.short else extent.FULL
     told = machine(found)
-    grids = run(names, found, how)
-    told["load_after"] = round(os.getloadavg()[0], 1)
-    if options.write:
-        page.write(programs.ROOT / "docs", told, how, grids)
-    return 0
-
-
-def run(names: list[str], found: list[reloaders.Rival], how: Extent) -> list[Grid]:
-    """Measure subject by subject, and print each as soon as it is there."""
-    grids = []
+    grids: list[Grid] = []
     for name in names:
         began = time.monotonic()
         grids.append(MEASURES[name](found, how))
         print(f"\n{grids[-1]}\n  ({time.monotonic() - began:.0f} s)", flush=True)
-    return grids
+        told["load_after"] = round(os.getloadavg()[0], 1)
+        if options.write:  # what is there so far: the next one takes long
+            page.write(docs, told, how, grids)
+    return 0
 
 
-def rewrite() -> None:
-    """Write the page anew from docs/benchmarks.json: for a change of words, not of figures."""
-    docs = programs.ROOT / "docs"
-    kept = json.loads((docs / "benchmarks.json").read_text())
+def rewrite(figures: Path, docs: Path) -> None:
+    """Write the page into a folder from the figures of a run: for a change of words alone."""
+    kept = json.loads(figures.read_text())
     how = extent.Extent(**kept["extent"])
     known = {rival.key: rival for rival in reloaders.RIVALS}
-    reports = {"reload": reloading, "deploys": deploying, "endings": ending}
+    reports = {
+        "reload": reloading.report,
+        "deploys": deploying.report,
+        "endings": ending.report,
+    }
     grids = [
-        reports[name].report([known[key] for key in results], results, how)  # type: ignore[attr-defined]
+        reports[name]([known[key] for key in results], results, how)
         for name, results in kept["results"].items()
     ]
     page.write(docs, kept["machine"], how, grids)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SITES = programs.HERE / "sites"
 START_S = 60.0
 LOOK_S = 0.02
-SAMPLE_S = 0.1
+SAMPLE_S = 0.05
 
 
 class Site:

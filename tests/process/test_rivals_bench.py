@@ -21,6 +21,7 @@ import extent
 import page
 import reloaders
 import reloading
+import report
 
 SERVER = (sys.executable, "-m", "gunicorn", "--log-level=warning")
 
@@ -102,6 +103,17 @@ def test_medians_show_their_spread_and_nothing_that_was_not_measured() -> None:
     assert extent.median([None]) == "-"
 
 
+def test_the_page_says_what_the_raw_figures_say(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+
+    report.rewrite(docs / "benchmarks.json", tmp_path)
+
+    written = sorted(tmp_path.iterdir())
+    assert [file.name for file in written] == sorted(file.name for file in docs.glob("benchmarks*"))
+    for file in written:
+        assert file.read_text() == (docs / file.name).read_text(), file.name
+
+
 def test_a_picture_is_well_formed_whatever_stands_in_it() -> None:
     picture = drawing.bars("a < b & c", ["p"], [("srvinit", [1.0], "1 <"), ("none", [0.0], "0")])
 
@@ -128,7 +140,7 @@ FAKE_MACHINE = {
     "srvinit": "0.1",
     "load_before": 9.0,
     "load_after": 9.0,
-    "priority": "normal",
+    "nice": 0,
     "rivals": {},
     "left_out": ["circus"],
 }

@@ -31,9 +31,9 @@ def bars(title: str, parts: Sequence[str], rows: Sequence[tuple[str, Sequence[fl
     """Return an SVG image: `rows` have a label, a value for each of `parts`, and words for the end.
 
     A row whose label begins with "srvinit" stands out. Values are at least 0; the scale is linear,
-    and each row says its figures in words.
+    and each row says its figures in words. It goes up to `least` at least: one of a few looks small.
     """
-    most = max((sum(values) for _, values, _ in rows), default=0.0) or 1.0
+    most = max(least, *(sum(values) for _, values, _ in rows), 0.0) or 1.0
     scale = (WIDTH - LABELS - ROOM) / most
     height = TOP + ROW * len(rows) + 12
     out = [

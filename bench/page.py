@@ -64,8 +64,8 @@ puma and nginx only fork. That is what `took` and `extra MB` show.
     "deploys": """\
 ## A bad deployment
 
-Each serves a good release, gets a bad one and is asked to reload. The table has the part of the
-requests that was answered in the {observed_s:g} s from then on (50 a second, each given up after
+Each serves a good release, gets a bad one and is asked to reload, once for each kind. The table
+has the part of the requests that was answered in the {observed_s:g} s from then on (50 a second, each given up after
 2 s), of those that were over by then. Some recover, and some fail, only later than that: this
 is not measured. nginx has no program to hang: its bad release is a configuration it does not
 understand. unicorn's configuration has the hook of its own example, which lets the old master go
@@ -78,7 +78,7 @@ The graceful signal goes to the process that was started, which is PID 1 in a co
 until it has ended; requests sent and not answered (a refused one is not counted: the door is shut);
 its exit status (negative: a signal); processes left at that moment, which a container's end
 kills.
-{within_s:g} s is where waiting was given up. Kubernetes waits 30 s, then kills.
+{ends} of each; {within_s:g} s is where waiting was given up. Kubernetes waits 30 s, then kills.
 
 Where srvinit is worse: with requests waiting it lets the last worker serve them, and so takes
 longer than those who drop them. Its limit is `shutdown.timeout`, 15 s, plus a margin; 124 says that
@@ -100,9 +100,9 @@ def write(docs: Path, machine: dict[str, Any], extent: Extent, grids: list[Grid]
     text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
     (docs / "benchmarks.json").write_text(text + "\n", encoding="utf-8")
     parts = [HEAD.format(machine=described(machine), care=care(machine))]
-    values = {"reloads": extent.rounds * extent.reloads, **dataclasses.asdict(extent)}
+    values = dataclasses.asdict(extent) | {"reloads": extent.rounds * extent.reloads}
     for grid in grids:
-        parts.append(SECTIONS[grid.name].format(**{**values, "reloads": values["reloads"]}))
+        parts.append(SECTIONS[grid.name].format(**values))
         for name, picture in pictures(grid, extent).items():
             (docs / f"benchmarks-{name}.svg").write_text(picture, encoding="utf-8")
             parts.append(f"![{title_of(picture)}](benchmarks-{name}.svg)\n")
@@ -181,7 +181,10 @@ def of_reloads(raw: dict[str, Any], extent: Extent) -> dict[str, str]:
     reloads = extent.rounds * extent.reloads
     return {
         "lost": drawing.bars(
-            f"Requests lost in {reloads} reloads under load", list(reloading.LOST.values()), lost
+            f"Requests lost in {reloads} reloads under load",
+            list(reloading.LOST.values()),
+            lost,
+            20,
         ),
         "gap": drawing.bars("Longest time without any answer", ["reload"], gaps),
     }

@@ -27,11 +27,17 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 COLOURS = 6
 
 
-def bars(title: str, parts: Sequence[str], rows: Sequence[tuple[str, Sequence[float], str]]) -> str:
+def bars(
+    title: str,
+    parts: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float], str]],
+    least: float = 0.0,
+) -> str:
     """Return an SVG image: `rows` have a label, a value for each of `parts`, and words for the end.
 
     A row whose label begins with "srvinit" stands out. Values are at least 0; the scale is linear,
-    and each row says its figures in words. It goes up to `least` at least: one of a few looks small.
+    and each row says its figures in words. It goes up to `least` at least, so
+    that one lost request does not look like many.
     """
     most = max(least, *(sum(values) for _, values, _ in rows), 0.0) or 1.0
     scale = (WIDTH - LABELS - ROOM) / most

@@ -65,11 +65,12 @@ puma and nginx only fork. That is what `took` and `extra MB` show.
 ## A bad deployment
 
 Each serves a good release, gets a bad one and is asked to reload, once for each kind. The table
-has the part of the requests that was answered in the {observed_s:g} s from then on (50 a second, each given up after
-2 s), of those that were over by then. Some recover, and some fail, only later than that: this
-is not measured. nginx has no program to hang: its bad release is a configuration it does not
-understand. unicorn's configuration has the hook of its own example, which lets the old master go
-before the new program has been loaded; who sends that signal by hand keeps the old one.
+has the part of the requests that was answered in the {observed_s:g} s from then on (50 a second,
+each given up after 2 s), of those that were over by then. Some recover, and some fail, only
+later than that: this is not measured. nginx has no program to hang: its bad release is a
+configuration it does not understand. unicorn's configuration has the hook of its own example,
+which lets the old master go before the new program has been loaded; who sends that signal by
+hand keeps the old one.
 """,
     "endings": """\
 ## TERM at a bad moment

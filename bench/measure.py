@@ -6,11 +6,12 @@ machine that others use too, absolute times move by half from one minute to the 
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,11 +30,23 @@ class Scale:
     recycles: int
     crashes: int  # to look for growth
     long_recycles: int
+    saturation_s: float
+    slices: int  # of load at a fixed rate, in each turn of a server
+    steering_s: float  # for all turns of one server, as a mean
+    steering_recycles: int
     judges: bool  # whether there is enough of it to judge by
 
 
-FULL = Scale(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 100_000, 10_000, judges=True)
-QUICK = Scale(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, 200, 20, judges=False)
+FULL = Scale(
+    *(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 100_000, 10_000),
+    *(0.3, 3, 155.0, 20),
+    judges=True,
+)
+QUICK = Scale(
+    *(2, 10, 1_000, (2, 10, 20), 1.0, 0.5, 1, 200, 20),
+    *(0.2, 1, 0.0, 1),
+    judges=False,
+)
 
 
 def take_turns(
@@ -57,6 +70,7 @@ class Subject:
     title: str
     lines: list[str] = field(default_factory=list)
     judges: bool = True
+    raw: dict[str, Any] = field(default_factory=dict)  # for JSON
 
     def table(
         self, unit: str, samples: Mapping[str, list[float]], base: str, scale: float = 1.0
@@ -105,6 +119,13 @@ def cpu_seconds(pid: int) -> float:
     """
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+def busy_seconds() -> float:
+    """Return the time all processors together were busy: with programs, or stolen by the host."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()
+    user, nice, system, steal = (int(fields[number]) for number in (1, 2, 3, 8))
+    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def switches(pid: int) -> int:

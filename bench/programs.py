@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -129,6 +130,18 @@ class Running:
                 self._has_more.notify_all()
 
 
+def machine() -> dict[str, object]:
+    """Say when and on what: figures of another machine are not to be compared."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    release = ".".join(platform.release().split(".")[:2])
+    return {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} CPUs, {memory:.0f} GiB, Linux {release}",
+        "load_before": round(os.getloadavg()[0], 1),
+        "versions": list(versions()),
+    }
+
+
 def versions() -> Iterator[str]:
     """Say what was measured, on what."""
     uname = platform.uname()
@@ -137,11 +150,10 @@ def versions() -> Iterator[str]:
     for package in ("srvinit", "structlog", "gunicorn", "uvicorn"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield f"{package} {importlib.metadata.version(package)}"
-    for name, how in (("tini", "--version"), ("dumb-init", "--version"), ("catatonit", "--version"),
-                      ("wrk", "--version"), ("cc", "--version")):  # fmt: skip
+    for name in ("tini", "dumb-init", "catatonit", "node", "wrk", "cc"):
         if not installed(name):
             yield f"{name} is not installed"
             continue
-        said = subprocess.run([name, how], capture_output=True, text=True, check=False)
+        said = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
         number = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
         yield f"{name} {number[0] if number else '(no version)'}"

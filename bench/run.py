@@ -4,6 +4,7 @@
     bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
     bench/run.py growth          100,000 crashes and 10,000 recycles: ten minutes more
+    bench/run.py steering --json docs/steering.json    shared and steered sockets: a quarter more
     bench/run.py reload deploys endings    beside those that reload: an hour more (report.py)
 
 What a peer is not installed for is left out, and the report says so.
@@ -12,9 +13,12 @@ What a peer is not installed for is left out, and the report says so.
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import forwarding
 import frozen
@@ -27,8 +31,9 @@ import rivals
 import serving
 import sleeping
 import starting
+import steering
 import workers
-from measure import FULL, QUICK
+from measure import FULL, QUICK, Subject
 
 SUBJECTS = {
     "start": starting.measure,
@@ -41,29 +46,40 @@ SUBJECTS = {
     "asleep": sleeping.measure,
     "requests": serving.measure,
     "growth": growth.measure,
+    "steering": steering.measure,
     **report.SUBJECTS,
 }
 #: Each takes longer than all the others together.
-WHEN_ASKED = {"growth", *report.SUBJECTS}
+WHEN_ASKED = {"growth", "steering", *report.SUBJECTS}
 
 
 def main() -> int:
     """Measure and print; 0 if everything ran, whatever came out."""
     parser = argparse.ArgumentParser(description="Measure srvinit beside its peers.")
     parser.add_argument("--quick", action="store_true", help="does it run? It judges nothing")
+    parser.add_argument("--json", metavar="FILE", help="write raw figures there, if there are any")
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
     options = parser.parse_args()
     unknown = [name for name in options.subjects if name not in SUBJECTS]
     if unknown:
         parser.error(f"no subject {', '.join(unknown)}: there are {', '.join(SUBJECTS)}")
     scale = QUICK if options.quick else FULL
+    raw: dict[str, object] = programs.machine()
     print("; ".join(programs.versions()), flush=True)
     with tempfile.TemporaryDirectory(prefix="srvinit-bench-") as folder:
         helpers = programs.compile_helpers(folder)
         for name in options.subjects or [name for name in SUBJECTS if name not in WHEN_ASKED]:
             began = time.monotonic()
-            print(f"\n{SUBJECTS[name](scale, helpers)}")
+            subject = SUBJECTS[name](scale, helpers)
+            if isinstance(subject, Subject) and subject.raw:
+                raw[name] = subject.raw
+            print(f"\n{subject}")
             print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    if options.json:
+        text = json.dumps(raw, indent=1) + "\n"
+        # A list of numbers is one line
+        text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+        Path(options.json).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -2,20 +2,25 @@
 """Write the pages of docs/, and the tables of the README, that are derived from code and figures.
 
 `docs/generate.py` writes them; `docs/generate.py --check` says which differ, and exits 1. A test
-does so. docs/interop.json is what `INTEROP_RESULTS=docs/interop.json pytest tests/interop` wrote.
+does so. docs/interop.json is what `INTEROP_RESULTS=docs/interop.json pytest tests/interop` wrote,
+docs/steering.json what `bench/run.py steering --json docs/steering.json` did.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 from srvinit.options import DEFAULT_MEANINGS, GROUPS, SETTINGS
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 FIGURES = HERE / "interop.json"
+STEERING = HERE / "steering.json"
+EARLIER = HERE / "steering-earlier.json"
 
 SETTINGS_HEAD = """\
 # Settings
@@ -112,7 +117,71 @@ def interop_table() -> str:
     return "\n".join([*lines, "", f"Measured on {run['date']}: {where}."])
 
 
-TABLES = {"settings": settings_table, "interop": interop_table}
+def steering_table() -> str:
+    """Return the README's table of what bench/steering.py measured."""
+    run = json.loads(STEERING.read_text(encoding="utf-8"))
+    cases, losses = run["steering"]["cases"], run["steering"]["losses"]
+    lost = {(row["server"], kind): row for row in losses for kind in row["shared"]}
+    rows: dict[str, dict[float | str, str]] = {}
+    for case in cases:
+        slow = f", {case['slow_part']:.0%} slow" if case["slow_part"] else ""
+        name = f"{case['server']}, {case['connections']}{slow}"
+        ratios = [case["modes"][mode]["ratio"] for mode in ("steered", "again")]
+        rows.setdefault(name, {})[case["load"]] = "{:.2f} ({:.2f})".format(*ratios)
+        if not slow:
+            counts = lost[case["server"], case["connections"]]
+            for mode in ("shared", "steered"):
+                rows[name][mode] = lost_of(counts[mode][case["connections"]])
+    levels = sorted({case["load"] for case in cases} - {0.0})
+    heads = ["server, connections", *(f"{level:.0%}" for level in levels), "throughput"]
+    lines = [
+        f"| {' | '.join([*heads, 'lost: shared', 'lost: steered'])} |",
+        "| --- " + "| ---: " * (len(heads) + 1) + "|",
+    ]
+    for name, cells in rows.items():
+        shown = [cells.get(key, "") for key in (*levels, 0.0, "shared", "steered")]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    where = f"{run['machine']}, of whose processors other programs had {others_of(run)} meanwhile"
+    lines += ["", f"Measured on {run['date']}: {where}. {verdict_of(run)}"]
+    earlier = json.loads(EARLIER.read_text(encoding="utf-8"))
+    link = f"[The run before it](docs/{EARLIER.name}), beside which others had {others_of(earlier)}"
+    return "\n".join([*lines, "", f"{link}: {verdict_of(earlier)}"])
+
+
+def others_of(run: dict[str, Any]) -> str:
+    """Say what part of the processors other programs had, in the rounds that decide."""
+    deciding = [case for case in run["steering"]["cases"] if case["decides"]]
+    return f"{statistics.median(case['others'] for case in deciding):.0%}"
+
+
+def verdict_of(run: dict[str, Any]) -> str:
+    """Say what a run decides about the default, and by which figures."""
+    figures = []
+    for case in run["steering"]["cases"]:
+        if case["decides"]:
+            steered, again = (case["modes"][mode]["ratio"] for mode in ("steered", "again"))
+            name, rounds = f"{case['server']}, {case['connections']}", case["rounds"]["others"]
+            figures.append(f"{name} {steered:.2f} ({again:.2f}) in {len(rounds)} rounds")
+    means = {
+        "yes": "steered stays within 1.3 times shared for the event loops",
+        "no": "steered does not stay within 1.3 times shared for all event loops",
+        "unfit": "it decides nothing, since shared strays beyond 1.3 times itself",
+    }
+    verdict = means[run["steering"]["verdict"].partition(":")[0]]
+    return f"At 60 % {verdict}: {'; '.join(figures)}."
+
+
+def lost_of(counts: dict[str, int]) -> str:
+    """Say how many were lost, and how, of how many."""
+    kinds = [f"{n} {how.replace('_', ' ')}" for how, n in counts.items() if how != "requests"]
+    return f"{', '.join(kinds) or '0'} of {counts['requests']}"
+
+
+TABLES = {
+    "settings": settings_table,
+    "interop": interop_table,
+    "steering": steering_table,
+}
 
 
 def readme_page() -> str:

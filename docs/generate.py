@@ -20,7 +20,8 @@ HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 FIGURES = HERE / "interop.json"
 STEERING = HERE / "steering.json"
-EARLIER = HERE / "steering-earlier.json"
+# All runs before it, for none is chosen for what it says
+EARLIER = sorted(HERE.glob("steering-*.json"))
 
 SETTINGS_HEAD = """\
 # Settings
@@ -142,10 +143,12 @@ def steering_table() -> str:
         shown = [cells.get(key, "") for key in (*levels, 0.0, "shared", "steered")]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     where = f"{run['machine']}, of whose processors other programs had {others_of(run)} meanwhile"
-    lines += ["", f"Measured on {run['date']}: {where}. {verdict_of(run)}"]
-    earlier = json.loads(EARLIER.read_text(encoding="utf-8"))
-    link = f"[The run before it](docs/{EARLIER.name}), beside which others had {others_of(earlier)}"
-    return "\n".join([*lines, "", f"{link}: {verdict_of(earlier)}"])
+    lines += ["", f"Measured on {run['date']}: {where}; {verdict_of(run)}"]
+    for path in EARLIER:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        link = f"[An earlier run](docs/{path.name}), beside which others had {others_of(run)}"
+        lines += ["", f"{link}: {verdict_of(run)}"]
+    return "\n".join(lines)
 
 
 def others_of(run: dict[str, Any]) -> str:
@@ -161,14 +164,16 @@ def verdict_of(run: dict[str, Any]) -> str:
         if case["decides"]:
             steered, again = (case["modes"][mode]["ratio"] for mode in ("steered", "again"))
             name, rounds = f"{case['server']}, {case['connections']}", case["rounds"]["others"]
-            figures.append(f"{name} {steered:.2f} ({again:.2f}) in {len(rounds)} rounds")
+            low, high = case["modes"]["steered"]["ratio_95"]
+            sure = f"{low:.2f} to {high:.2f} by {len(rounds)} rounds"
+            figures.append(f"{name} {steered:.2f} ({again:.2f}), {sure}")
     means = {
         "yes": "steered stays within 1.3 times shared for the event loops",
         "no": "steered does not stay within 1.3 times shared for all event loops",
         "unfit": "it decides nothing, since shared strays beyond 1.3 times itself",
     }
     verdict = means[run["steering"]["verdict"].partition(":")[0]]
-    return f"At 60 % {verdict}: {'; '.join(figures)}."
+    return f"at 60 % {verdict}: {'; '.join(figures)}."
 
 
 def lost_of(counts: dict[str, int]) -> str:

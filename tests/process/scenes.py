@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -37,6 +38,15 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 def python(name: str, *words: str) -> list[str]:
     """Return the command of a worker in workers/; without `site` it starts twice as fast."""
     return [sys.executable, "-S", os.fspath(WORKERS / name), *words]
+
+
+def anybodys(command: list[str]) -> list[str]:
+    """Return a worker's command with an interpreter that any user may run.
+
+    That of the tests may lie below a directory that only root can enter.
+    """
+    python3 = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    return [python3 or sys.executable, *command[1:]]
 
 
 WEB = python("web.py")

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from scenes import SLACK_S, as_root, at, start_talk, stop
+from scenes import QUICK, SLACK_S, anybodys, as_root, at, python, start_talk, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -264,7 +264,9 @@ def test_a_directory_that_may_not_be_watched_is_looked_at(srvinit: Start, tmp_pa
     file = folder / "app.toml"
     file.write_text("one")
     file.chmod(0o644)
-    pool = start_talk(srvinit, f"--recycle-watch={file}", pid1=False, prefix=nobody)
+    talk = anybodys(python("talk.py"))
+    pool = srvinit("-w1", QUICK, f"--recycle-watch={file}", "--", *talk, prefix=nobody)
+    pool.wait_event("srvinit.ready")
     said = pool.wait_event("watch.polled", path=str(folder))
     assert said["why"] == "F_NOTIFY: EACCES"
     file.write_text("two")

@@ -12,7 +12,7 @@ import harness
 import pytest
 from asking import CTL, NOBODY, Answer, as_user, ask_ctl, start_ctl, status_of, wait_status
 from published import VALIDATOR
-from scenes import BIND, LISTEN, WEB, as_root, start_web
+from scenes import BIND, LISTEN, WEB, anybodys, as_root, start_web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,8 @@ def test_status_shows_every_worker_and_json_is_the_whole(srvinit: Start) -> None
 @pytest.mark.parametrize("owner", [0, NOBODY], ids=["root", "nobody"])
 def test_it_answers_and_obeys_the_user_that_srvinit_runs_as(srvinit: Start, owner: int) -> None:
     """As an exec into a container does it: the image's user, no capability, on its PID 1."""
-    pool = settled(start_web(srvinit, "-w2", prefix=as_user(owner) if owner else ()))
+    prefix = as_user(owner) if owner else ()
+    pool = settled(start_web(srvinit, "-w2", prefix=prefix, command=anybodys(WEB)))
 
     said = {
         words: ask_ctl(pool, *words, user=owner)

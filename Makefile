@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test chart-tools container container-quick cluster wheel freeze install image demo-image demo bench peers faults docs clean
+.PHONY: help setup lint test soak chart-tools container container-quick cluster wheel freeze install image demo-image demo bench peers faults docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,9 @@ lint: setup ## ruff, its formatter, and mypy --strict on the package
 
 test: lint chart-tools ## lint, then unit, model, process, interop, chart and fault tests
 	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart tests/faults
+
+soak: setup ## chaos, with ever new seeds, for SRVINIT_SOAK_S seconds (3600): as root
+	$(BIN)/python tests/chaos/soak.py
 
 chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .tools, for tests/chart
 	$(BIN)/python tests/chart/tools.py

@@ -9,6 +9,8 @@ from srvinit.kernel import reap, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from srvinit.options import Options
     from srvinit.watch import Watch
 
@@ -19,9 +21,17 @@ def fields_of(error: BaseException, following: str) -> dict[str, str]:
         import traceback  # not before: it would be half a megabyte for nothing
 
         trace = "".join(traceback.format_exception(error))
-    except LACKS:
-        trace = ""
+    except LACKS:  # no file can be opened: the places alone, without the lines that stand there
+        trace = "; ".join(_places(error))
     return {"error": repr(error), "traceback": trace, "next": following}
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    at = error.__traceback__
+    while at is not None:
+        code = at.tb_frame.f_code
+        yield f"{code.co_filename}:{at.tb_lineno} in {code.co_name}"
+        at = at.tb_next
 
 
 def stop_workers(watch: Watch, options: Options) -> None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from srvinit.report.log import Log
     from srvinit.setup import Setup
 
-# How many faults of the loop in a row are survived: the next is no bad luck.
-FAULTS_SURVIVED = 10
+# How many faults of the loop in a row are survived, in some seconds: the next is no bad luck.
+FAULTS_SURVIVED, FAULT_PAUSE_S = 10, 0.1
 STATUS_OF_OUR_FAULT = 1
 # How long the log waits for the first workers' exec; it takes some 50 ms to import.
 SETTLE_IN_S = 0.05
@@ -172,6 +172,8 @@ class Supervisor:
             # `faults` for when there is one: no file may be there to be opened any more.
             from srvinit import faults  # noqa: F401
             from srvinit.upkeep import Upkeep
+
+            upkeep = Upkeep(self._emit, self._setup, self._options)
         except LACKS as lack:
             if not self._lack:
                 self._lack = f"the log cannot start yet: {lack!r}"
@@ -181,7 +183,7 @@ class Supervisor:
         self._settle_at = None
         if self._setup.settled is not None:
             self._setup.settled()
-        self._watch.upkeep = Upkeep(self._emit, self._setup, self._options)
+        self._watch.upkeep = upkeep
 
     def _sleep(self) -> Arrival | None:
         """Sleep until a signal comes or something is due. Nothing due: no wake-up."""
@@ -192,7 +194,7 @@ class Supervisor:
             if (retry_s := self.log.retry_in()) is not None:
                 dues.append(now + retry_s)
         known = [due for due in dues if due is not None]
-        return signals.wait(max(0.0, min(known) - now) if known else None)
+        return signals.wait(max(FAULT_PAUSE_S * self._faults, min(known) - now) if known else None)
 
     def _feed(self, event: events.Event, at: float | None = None) -> None:
         """Hand one event to the core and carry its orders out; answers go before all else."""
@@ -249,7 +251,9 @@ class Supervisor:
                 continue  # they have done their work: the loop is awake
             event = events.SignalArrived(name, pid, by_terminal)
             if name == "HUP":
-                event.hangup = self._is_hangup(pid, by_terminal=by_terminal)
+                event.hangup = by_terminal
+                if jobs is not None:
+                    event.hangup = jobs.is_hangup(pid, from_terminal=by_terminal)
             if jobs is not None:
                 event.worker_has_terminal = any(map(jobs.has_terminal, self._watch.running))
             self._feed(event)
@@ -260,10 +264,6 @@ class Supervisor:
             posix.sched_yield()
             if self._settle_at is None:  # a stop makes us unready now, not after a thousand exits
                 self._publisher.publish(self.pool, self._listening, self.log.dropped)
-
-    def _is_hangup(self, pid: int, *, by_terminal: bool) -> bool:
-        jobs = self._setup.jobs
-        return by_terminal if jobs is None else jobs.is_hangup(pid, from_terminal=by_terminal)
 
     def _judge_exits(self) -> None:
         """Judge every child that has ended: a worker by the core, an orphan by nobody."""

@@ -1,7 +1,8 @@
 """What is looked after once the first workers run: who was killed for lack of memory, what changes.
 
 Nothing here is needed to start, so nothing here is imported before. What no setting asks for is
-never imported.
+never imported. What the loop may need all of a sudden is imported here and now: when there is no
+descriptor left, no module can be loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import _signal
 
 from srvinit import words
 from srvinit.errors import LACKS
-from srvinit.kernel import memcg
+from srvinit.kernel import exec_words, memcg  # noqa: F401  the words of an exec that failed
 from srvinit.setup import glance
 
 TYPE_CHECKING = False
@@ -41,6 +42,8 @@ class Upkeep:
         if path is not None:
             emit("memory.fate_shared", {"path": path})
         self._first_sight = setup.first_sight
+        if options.bind_mode == "steered":
+            from srvinit.kernel import door, ordering, queues  # noqa: F401
         self.configure(options)
 
     def configure(self, options: Options) -> None:

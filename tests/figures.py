@@ -4,7 +4,8 @@ seconds, requests, per_second, longest_gap_ms (the longest time in which nobody 
 new, kept   counts: requests, ok, lost, and by which way lost; 5xx; see load.py for the words
 phases      by name: seconds, requests, lost_new, lost_kept, p50_ms ... max_ms, longest_gap_ms
 workers     answers by the pid in their body
-losses      the first of them, with the time, to be found again in the log
+losses      the first of them, with the time, to be found again in the log; worker is whose
+            connection it was, where that is known
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Request(Protocol):
     kind: str
     began: float
     answered: int  # requests answered before on the same connection
+    worker: str  # the body of the last of those: the pid, where servers answer with theirs
 
 
 class Figures:
@@ -101,10 +103,9 @@ class Figures:
         if len(self.losses) < LOSSES_SHOWN:
             at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
             kind, answered = request.kind, request.answered
-            phase = self.phase.name
-            self.losses.append(
-                {"at": at, "kind": kind, "how": how, "answered_before": answered, "phase": phase}
-            )
+            worker = request.worker[:20] if answered else None
+            loss = {"at": at, "kind": kind, "how": how, "answered_before": answered}
+            self.losses.append({**loss, "worker": worker, "phase": self.phase.name})
 
 
 class Phase:

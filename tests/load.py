@@ -53,7 +53,7 @@ LOOK_FOR_TIMEOUTS = 0.05
 class Client:
     """One client: it has at most one connection, and on that at most one request."""
 
-    __slots__ = ("answered", "began", "connection", "due", "kind", "received", "state")
+    __slots__ = ("answered", "began", "connection", "due", "kind", "received", "state", "worker")
 
     def __init__(self, kind: str, due: float) -> None:
         self.kind = kind
@@ -61,6 +61,7 @@ class Client:
         self.state = APART
         self.connection: socket.socket | None = None
         self.answered = 0  # on this connection
+        self.worker = ""  # the pid that answered last
         self.received = b""
         self.began = 0.0
 
@@ -201,6 +202,7 @@ class Generator:
         now = time.perf_counter()
         self.figures.answer(client, now, status, body)
         client.answered += 1
+        client.worker = body.decode(errors="replace").strip()
         client.state = IDLE
         if client.kind == NEW or not stays:
             self._part(client)

@@ -67,6 +67,12 @@ def session(pid: int) -> int:
     return int(fields[3]) if fields else 0
 
 
+def group(pid: int) -> int:
+    """Return the process group a process belongs to (the pid of its leader), or 0."""
+    fields = read(f"/proc/{pid}/stat").decode().rpartition(") ")[2].split()
+    return int(fields[2]) if fields else 0
+
+
 def status_field(pid: int, field: str) -> str:
     """Return a field of /proc/PID/status, such as "SigBlk" or "NSpid"; empty if it is gone."""
     for line in read(f"/proc/{pid}/status").decode().splitlines():

@@ -10,8 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import harness
+import proc
 import pytest
-from scenes import BIND, as_root, entering, start_talk, stop
+from scenes import BIND, as_root, entering, start_talk, start_web, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,16 +34,16 @@ def limited(files: int) -> tuple[str, ...]:
 
 
 @as_root
-@pytest.mark.parametrize("proc", ["with /proc", "without /proc"])
+@pytest.mark.parametrize("view", ["with /proc", "without /proc"])
 def test_c53_a_huge_descriptor_limit_costs_nothing(
-    srvinit: Start, tmp_path: Path, proc: str
+    srvinit: Start, tmp_path: Path, view: str
 ) -> None:
     """Start, crash and respawn close no more at the hard limit than at 1024.
 
     Counted by strace, which a busy machine cannot disturb; the case says 1,000,000,000.
     """
     strace = harness.program("strace")
-    hide = HIDE_PROC if proc == "without /proc" else ()
+    hide = HIDE_PROC if view == "without /proc" else ()
     closes = []
     for files in (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
         trace = tmp_path / f"{files}"
@@ -104,3 +105,35 @@ def test_c55_where_they_are_just_enough_crashes_are_survived(srvinit: Start) -> 
     pool.wait_event("recycle.finished", within=20)
     assert stop(pool) == 0
     assert {event["level"] for event in pool.events} <= {"info", "warning"}
+
+
+@as_root
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_lack_of_descriptors_that_comes_later_is_no_fault(srvinit: Start, room: int) -> None:
+    """What the loop needs all of a sudden is there: no module can be loaded then.
+
+    A recycle and a crash while at most one descriptor is to be had; afterwards all is well. With
+    one, a steered worker's socket can be made, and not its process: the socket is to be closed.
+    """
+    options = ("--worker-count=3", "--restart-delay=10ms", "--restart-limit=0")
+    pool = start_web(srvinit, *options, "--bind-mode=steered")
+    proc.wait_until(lambda: has_status(pool), 10, "srvinit to have settled in")
+    before = resource.prlimit(pool.pid, resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pool.pid}/fd")}  # noqa: PTH208
+    free = min(set(range(100)) - used)
+    resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (free + room, before[1]))
+    pool.signal("HUP")
+    pool.wait_event("recycle.failed")
+    os.kill(pool.workers()[0], signal.SIGKILL)
+    pool.wait_event("worker.exited")
+    pool.wait_event("worker.spawn_failed", nth=4)
+    resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, before)
+    since = len(pool.events)
+    pool.wait_event("worker.ready", since=since, within=20)
+    pool.signal("HUP")
+    pool.wait_event("recycle.finished", since=since, within=30)
+    assert stop(pool) == 0
+
+
+def has_status(pool: harness.Srvinit) -> bool:
+    return b'"schema"' in proc.read(f"/proc/{pool.pid}/fd/63")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from plan import WEIGHTS, plan
 from scenes import as_root
-from verdict import judge
+from verdict import judge, lost, untrue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +42,76 @@ def test_a_seed_is_a_plan() -> None:
         assert {step.what for step in steps if not step.ends and step.number in ended}
     assert {plan(seed, SECONDS).steered for seed in SEEDS[:2]} == {True, False}
     assert {step.what for seed in SEEDS[:2] for step in plan(seed, 20).steps} == set(WEIGHTS)
+
+
+# --- the oracle itself ---------------------------------------------------------------------------
+
+WHO = {"slot": 0, "generation": 1, "pid": 7}
+END = {**WHO, "reason": "exit 0"}
+LOG = [
+    {"event": "worker.started", **WHO},
+    {"event": "worker.ready", **WHO},
+    {"event": "worker.exited", **END},
+    {"event": "srvinit.exiting", "status": 0},
+]
+AT = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
+LOSS = {"at": AT.isoformat(), "how": "reset", "worker": "7"}
+
+
+def told(events: list[dict[str, Any]], *, losses: Any = (), kills: Any = ()) -> list[str]:
+    """Return what is found wrong with a run that this is known of."""
+    log = SimpleNamespace(events=events, strays=[])
+    log.found = lambda name: [event for event in events if event["event"] == name]
+    counts = {"lost": 0, "status_5xx": 0, "status_other": 0}
+    figures = {"new": counts, "kept": {**counts, "lost": len(losses)}, "losses": list(losses)}
+    pool = SimpleNamespace(exit_status=lambda _: 0)
+    ordeal: Any = SimpleNamespace(
+        log=log, seen={107: 7}, kills=dict(kills), losses=figures, pool=pool
+    )
+    return [*untrue(ordeal), *lost(ordeal)]
+
+
+def test_the_oracle_takes_what_is_right() -> None:
+    assert told(LOG) == []
+    assert told(LOG, losses=[LOSS], kills={7: AT.timestamp() - 1}) == []
+    dropped = {"event": "log.dropped", "lines": 1}
+    assert told([*LOG[:2], dropped, *LOG[3:]]) == []
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*LOG[:2], *LOG[3:]],  # no end
+        LOG[1:],  # no start
+        LOG[3:],  # a child that nobody tells of
+        [*LOG[:3], LOG[2], *LOG[3:]],  # two ends
+        [LOG[1], LOG[0], *LOG[2:]],  # ready before it is started
+        [*LOG[:2], {**LOG[2], "reason": "SIGKILL"}, *LOG[3:]],  # by whom?
+        [{**LOG[0], "generation": 2}, *LOG[1:]],  # which nobody asked for
+        [{**LOG[0], "pid": pid} for pid in (7, 8, 9)]  # three in a slot
+        + [{**LOG[2], "pid": pid} for pid in (7, 8, 9)]
+        + LOG[3:],
+        [{"event": "log.dropped", "lines": 1}, *LOG[3:]],  # two are missing
+        [*LOG[:3], {**LOG[3], "status": 1}],
+        LOG[:3],
+        [{"event": "srvinit.fault", "traceback": ""}, *LOG],
+    ],
+)
+def test_the_oracle_sees_a_log_that_is_wrong(events: list[dict[str, Any]]) -> None:
+    assert told(events)
+
+
+@pytest.mark.parametrize(
+    ("losses", "kills"),
+    [
+        ([LOSS], {}),
+        ([LOSS], {8: AT.timestamp() - 1}),  # another's
+        ([LOSS], {7: AT.timestamp() - 10}),  # long ago
+        ([LOSS], {7: AT.timestamp() + 1}),  # later
+        ([{**LOSS, "how": "timeout"}], {7: AT.timestamp() - 1}),
+        ([{**LOSS, "how": "refused", "worker": None}], {7: AT.timestamp() - 1}),
+        ([{**LOSS, "worker": None}] * 9, {7: AT.timestamp() - 1}),  # more than there are clients
+    ],
+)
+def test_the_oracle_sees_a_loss_that_is_nobodys(losses: Any, kills: Any) -> None:
+    assert told(LOG, losses=losses, kills=kills)

@@ -28,7 +28,7 @@ def judge(plan: Plan, folder: Path) -> list[str]:
     ordeal = Ordeal(plan, folder)
     try:
         ordeal.run()
-        return [*ordeal.wrong, *_untrue(ordeal), *_lost(ordeal)]
+        return [*ordeal.wrong, *untrue(ordeal), *lost(ordeal)]
     except AssertionError as late:
         ordeal.log.come()
         return [*ordeal.wrong, str(late), *_faults(ordeal)]
@@ -52,7 +52,8 @@ def _faults(ordeal: Ordeal) -> list[str]:
     return faults + [f"not of the log: {line}" for line in ordeal.log.strays]
 
 
-def _untrue(ordeal: Ordeal) -> list[str]:
+def untrue(ordeal: Ordeal) -> list[str]:
+    """Return what the log does not tell, or tells otherwise than it was."""
     log = ordeal.log
     dropped = sum(event["lines"] for event in log.found("log.dropped"))
     lives: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -115,20 +116,20 @@ def _crowded(events: list[dict[str, Any]]) -> list[str]:
 # --- requests ------------------------------------------------------------------------------------
 
 
-def _lost(ordeal: Ordeal) -> list[str]:
+def lost(ordeal: Ordeal) -> list[str]:
     """Hold each loss against a kill: a client has one request at most on a worker that is killed.
 
     Whose connection it was is known where it was kept. Of others it is known that a kill came
     shortly before: such losses are bounded by the number of kills, times that of the clients.
     """
     figures = ordeal.losses
-    lost = figures["new"]["lost"] + figures["kept"]["lost"]
+    number = figures["new"]["lost"] + figures["kept"]["lost"]
     odd = sum(
         figures[kind][f"status_{other}"] for kind in ("new", "kept") for other in ("5xx", "other")
     )
     wrong = [f"{odd} answers are none of the workers'"] if odd else []
-    if lost > len(figures["losses"]):
-        wrong.append(f"{lost} requests were lost")
+    if number > len(figures["losses"]):
+        wrong.append(f"{number} requests were lost")
     room = dict.fromkeys(ordeal.kills, 2 * CLIENTS)
     for loss in figures["losses"]:
         at = dt.datetime.fromisoformat(loss["at"]).timestamp()

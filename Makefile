@@ -19,8 +19,8 @@ lint: setup ## ruff, its formatter, and mypy --strict on the package
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
 
-test: lint chart-tools ## lint, then unit, model, process, interop, chart and fault tests
-	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart tests/faults
+test: lint chart-tools ## lint, then unit, model, process, interop, chart, fault and chaos tests
+	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart tests/faults tests/chaos
 
 soak: setup ## chaos, with ever new seeds, for SRVINIT_SOAK_S seconds (3600): as root
 	$(BIN)/python tests/chaos/soak.py

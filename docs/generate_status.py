@@ -180,7 +180,9 @@ with 1,000, and never longer than {LONGEST_PAUSE_S:g} s. A reader that opens it 
 whole, however long it reads.
 
 **Where else.** Under a limit of descriptors of {STATUS_FD} or fewer, or if that descriptor was in
-use when srvinit was started, it is at another one: look for the name in `/proc/PID/fd`.
+use when srvinit was started, it is at another one: look for the name in `/proc/PID/fd`. Where two
+have it, the one that is sealed (fcntl(2), F_GET_SEALS) is the status, and the other its successor,
+which is being written.
 
 **If it cannot be published** (a filter of system calls forbids memfd_create, say), srvinit logs
 `status.unavailable`, once, and goes on. Rather than leave a `"ready": true` that is wrong it takes

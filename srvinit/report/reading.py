@@ -70,7 +70,10 @@ def place(pid: int) -> str:
     except PermissionError:
         raise NoStatusError(_denied(pid)) from None
     paths = (f"{folder}/{name}" for name in names)
-    return next((path for path in paths if _leads_to_status(path)), "")
+    found = [path for path in paths if _leads_to_status(path)]
+    if len(found) > 1:  # one is being written, to replace the other: a sealed one is whole
+        found.sort(key=_is_sealed, reverse=True)
+    return found[0] if found else ""
 
 
 def pids() -> Iterator[int]:
@@ -87,6 +90,21 @@ def _leads_to_status(path: str) -> bool:
         return posix.readlink(path) == LINK
     except (FileNotFoundError, ProcessLookupError):  # not open; or the process is gone
         return False
+
+
+def _is_sealed(path: str) -> bool:
+    import fcntl
+
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:  # it has been written, and is closed
+        return False
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE)
+    except OSError:  # EINVAL: no memory that can be sealed
+        return False
+    finally:
+        posix.close(fd)
 
 
 def _open(pid: int) -> int:

@@ -23,6 +23,8 @@ import scenes
 from fifo import Fifo
 from load import Load
 
+from srvinit import STATUS_FD
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -154,12 +156,9 @@ class Ordeal:
 
     def status(self) -> dict[str, Any]:
         """Return what srvinit publishes, empty while it does not."""
-        for fd in self._descriptors():
-            if "srvinit-status" in proc.link(f"/proc/{self.pool.pid}/fd/{fd}"):
-                text = proc.read(f"/proc/{self.pool.pid}/fd/{fd}")
-                found: dict[str, Any] = json.loads(text) if text else {}
-                return found
-        return {}
+        text = proc.read(f"/proc/{self.pool.pid}/fd/{STATUS_FD}")
+        found: dict[str, Any] = json.loads(text) if text else {}
+        return found
 
     def _descriptors(self) -> list[int]:
         with contextlib.suppress(FileNotFoundError):

@@ -112,7 +112,7 @@ def test_worker_out_of_memory_is_named_in_the_log(
         harness.ask(port, path="/hog", within=30)
 
     killed = container.wait_event("worker.exited")
-    assert killed["reason"].startswith("SIGKILL")
+    assert killed["reason"].startswith("killed by the kernel: out of memory (limit 64 MiB")
     container.wait_event("worker.ready", nth=3)
     assert harness.ask(port)
 

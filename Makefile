@@ -28,7 +28,7 @@ soak: setup ## chaos, with ever new seeds, for SRVINIT_SOAK_S seconds (3600): as
 chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .tools, for tests/chart
 	$(BIN)/python tests/chart/tools.py
 
-# The most of it in the least time, for .ci/run: no Debian is made, and none is downloaded.
+# The most of it in the least time: no Debian is made, and none is downloaded.
 ENGINE := pid1 signals shutdown exit_status crash
 container-quick: setup ## the part of `container` that takes minutes, and the engine's tests on the installed bundle
 	$(BIN)/pytest tests/container -k "not debian and not old and not test_dockerfile"

@@ -10,7 +10,7 @@ import posix
 import sys
 
 from srvinit import __version__, setup, supervisor
-from srvinit.errors import KernelRefused, UsageError
+from srvinit.errors import LACKS, KernelRefused, UsageError, words_of
 from srvinit.settings.sources import Sources
 
 TYPE_CHECKING = False
@@ -47,8 +47,8 @@ def main(argv: list[str], mask: set[int], settled: Callable[[], None] | None = N
         return refuse(USAGE_STATUS, wrong.faults)
     except KernelRefused as refused:
         return refuse(REFUSED_STATUS, [str(refused)])
-    except (OSError, MemoryError) as lack:  # of a start: the loop survives its own
-        return refuse(REFUSED_STATUS, [f"cannot start: {lack or 'out of memory'}"])
+    except LACKS as lack:  # of a start: the loop survives its own
+        return refuse(REFUSED_STATUS, [f"cannot start: {words_of(lack)}"])
 
 
 def refuse(status: int, faults: list[str]) -> int:

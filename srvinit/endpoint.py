@@ -15,6 +15,7 @@ import select
 import time
 
 from srvinit.errors import KernelRefused
+from srvinit.kernel import descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,8 +127,9 @@ class Endpoint:
             signals.send(self._helper.pid, "KILL")
             poll = select.poll()
             poll.register(self._helper.lifeline_fd, 0)  # for POLLHUP: its end closes as it exits
+            by = time.monotonic() + END_MS / 1000
             if poll.poll(END_MS):
-                reap.await_end(self._helper.pid)
+                reap.await_end(self._helper.pid, by)
             self._let_go()
         if self._listener is not None:
             self._listener.close()
@@ -136,7 +138,7 @@ class Endpoint:
 
     def _let_go(self) -> None:
         if self._helper is not None:
-            posix.close(self._helper.lifeline_fd)
+            descriptors.close_all((self._helper.lifeline_fd,))
             self._helper = None
 
     def _retry(self, pid: int, why: str, traceback: str = "") -> None:

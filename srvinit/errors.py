@@ -39,3 +39,8 @@ class LifecycleError(Exception):
 
 # What may lack now and be there later: EMFILE, ENOMEM, a module whose file cannot be read.
 LACKS = (OSError, ImportError, MemoryError)
+
+
+def words_of(refused: Exception) -> str:
+    """Say what was refused or lacks; MemoryError has no words of its own."""
+    return str(refused) or "out of memory"

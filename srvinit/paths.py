@@ -16,10 +16,9 @@ from srvinit.lifecycle import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Collection, Iterator, Mapping
 
-    Emit = Callable[[str, dict[str, Any]], None]
+    from srvinit.watch import Emit
 
 QUIET_S = 1.0
 POLL_S = 10.0

@@ -17,7 +17,7 @@ import posix
 import time
 
 from srvinit import STATUS_FD, STATUS_NAME
-from srvinit.errors import LACKS, KernelRefused, LifecycleError, UsageError
+from srvinit.errors import LACKS, KernelRefused, LifecycleError, UsageError, words_of
 from srvinit.kernel import descriptors, signals, spawn
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
@@ -59,9 +59,8 @@ class Supervisor:
         self._log: Log | None = None
         self._status_fd = -1
         self._early: list[tuple[str, dict[str, Any], float, str]] = []  # until there is a log
-        self._faults = 0
         self._settle_at: float | None = self._began_at + SETTLE_IN_S  # None: it has settled in
-        self._lack = ""  # what the log lacked when it was to start
+        self._faults, self._lack = 0, ""  # in a row; what the log lacked when it was to start
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
             actions.Spawn: self._spawn,
             actions.Signal: self._signal,
@@ -116,7 +115,7 @@ class Supervisor:
         """Make ready what the settings ask for, before any worker is started under them."""
         self._launch = self._setup.launch(options)
         self._require = options.worker_require
-        self._watch.max_queue = options.worker_max_queue
+        self._watch.configure(options)
         if self._require == "listen":
             from srvinit.kernel.readiness import why_hidden
 
@@ -176,7 +175,7 @@ class Supervisor:
             upkeep = Upkeep(self._emit, self._setup, self._options)
         except LACKS as lack:
             if not self._lack:
-                self._lack = f"the log cannot start yet: {lack!r}"
+                self._lack = f"the log cannot start yet: {words_of(lack)}"
                 self._emit("kernel.refused", {"error": self._lack})
             self._settle_at = time.monotonic() + SETTLE_RETRY_S
             return
@@ -205,9 +204,9 @@ class Supervisor:
             for action in self.pool.handle(waiting.pop(0), now):
                 try:
                     answer = self._perform[type(action)](action)
-                except (KernelRefused, OSError) as refused:
+                except (KernelRefused, *LACKS) as refused:
                     # One order failed (to a worker that changed its user, say): the rest stands.
-                    self._emit("kernel.refused", {"error": str(refused)})
+                    self._emit("kernel.refused", {"error": words_of(refused)})
                     continue
                 if answer is not None:
                     answers.append(answer)
@@ -301,12 +300,12 @@ class Supervisor:
             own = (status_fd, *self._watch.own_fds, *self._listening.other_fds(order.seat))
             child = spawn.spawn(self._launch, order.slot, order.generation, path, own)
             self._watch.add(Running(child.pid, child.exec_fd, self._require, notify, probe))
-        except (KernelRefused, OSError) as refused:
+        except (KernelRefused, *LACKS) as refused:
             if child is not None:  # it runs, but nobody would know: it ends as an orphan does
                 signals.send_group(child.pid, "KILL")
             elif notify is not None:
                 notify.close()
-            return events.SpawnFailed(order.number, str(refused))
+            return events.SpawnFailed(order.number, words_of(refused))
         if self._setup.jobs is not None:
             self._setup.jobs.note_start(child.pid)
         return events.Spawned(order.number, child.pid)
@@ -328,20 +327,22 @@ class Supervisor:
             self._setup.jobs.note_end()
 
     def _read_config(self, _order: actions.ReadConfig) -> events.Event:
-        """Read the settings and bind what is new; either all of it is taken up or nothing."""
+        """Read the settings, and bind what is new or nothing; the recycle waits for the answer."""
         try:
             options = self._setup.reload()
+            count, why = worker_count(options)
             self._listening.go_over(options, self._options)
         except UsageError as error:
             return events.ConfigRejected(error.faults)
-        except (KernelRefused, OSError) as refused:
-            return events.ConfigRejected([str(refused)])
+        except (KernelRefused, *LACKS) as refused:
+            return events.ConfigRejected([words_of(refused)])
         self._options = options
-        self.log.configure(options.log_format, options.log_level)
-        self._prepare(options)
-        if self._watch.upkeep is not None:
-            self._watch.upkeep.configure(options)
-        return events.ConfigRead(options, *worker_count(options))
+        try:
+            self._prepare(options)
+            self.log.configure(options.log_format, options.log_level)
+        except LACKS as lack:
+            self._emit("kernel.refused", {"error": words_of(lack)})
+        return events.ConfigRead(options, count, why)
 
     def _sweep(self, order: actions.Sweep) -> events.Event | None:
         if self._orphans.sweep(order.name):
@@ -350,9 +351,9 @@ class Supervisor:
         return None
 
     def _tell_manager(self, order: actions.TellManager) -> None:
-        from srvinit import manager
+        from srvinit.manager import tell
 
-        manager.tell(order.text, self._emit)
+        tell(order.text, self._emit)
 
     def _stop_self(self, _order: actions.StopSelf) -> None:
         if self._setup.jobs is not None:

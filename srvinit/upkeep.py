@@ -16,16 +16,14 @@ from srvinit.setup import glance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from typing import Any
+    from collections.abc import Collection, Iterator
 
     from srvinit.lifecycle.events import Event
     from srvinit.options import Options
     from srvinit.paths import Paths
     from srvinit.setup import Setup
     from srvinit.sizes import Sizes
-
-    Emit = Callable[[str, dict[str, Any]], None]
+    from srvinit.watch import Emit
 
 
 class Upkeep:

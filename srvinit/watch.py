@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from srvinit.kernel.notify import Notice, NotifySocket
     from srvinit.kernel.readiness import ListenProbe
     from srvinit.kernel.sockets import Listener
+    from srvinit.options import Options
     from srvinit.seating import Seating
     from srvinit.upkeep import Upkeep
 
@@ -93,6 +94,12 @@ class Watch:
         self._queue_at = 0.0
         self._seats: dict[int, int] = {}  # seats that are to empty, by pid
         self._seats_at = 0.0
+
+    def configure(self, options: Options) -> None:
+        """Take up settings."""
+        self.max_queue = options.worker_max_queue
+        if self.upkeep is not None:
+            self.upkeep.configure(options)
 
     @property
     def own_fds(self) -> tuple[int, ...]:

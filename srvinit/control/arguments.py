@@ -9,6 +9,7 @@ import math
 
 from srvinit import __version__, ctl
 from srvinit.control import FailedError
+from srvinit.settings.values import RefusedError, duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,19 +91,12 @@ def _pid(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Read a duration: "90", "1.5s", "2m". Raises ArgumentTypeError."""
-    number, factor = text, 1.0
-    for unit, size in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
-        if text.endswith(unit):
-            number, factor = text.removesuffix(unit), size
-            break
+    """Read a duration as settings do: "90", "1.5s", "2m". Raises ArgumentTypeError."""
     try:
-        found = float(number) * factor
-    except ValueError:
-        found = math.nan
-    if not 0 <= found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 90, 1500ms, 30s, 2m")
-    return found
+        return duration(text)
+    except RefusedError:
+        message = f"{text!r} is no duration: 90, 1500ms, 30s, 2m"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def add_wait(parser: argparse.ArgumentParser, what: str) -> None:

@@ -112,7 +112,7 @@ def attach_to_group(sock: _socket.socket, program: bytes, what: str) -> None:
 
 
 def fprog(program: bytes) -> bytes:
-    """Make a struct sockfprog: the number of instructions, and where they are.
+    """Make a struct sock_fprog: the number of instructions, and where they are.
 
     The caller keeps the program alive until the kernel has copied it.
     """

@@ -21,6 +21,7 @@ import errno
 import fcntl
 import posix
 
+from srvinit.kernel.descriptors import close_all
 from srvinit.kernel.procfs import read_file
 from srvinit.record import Record
 
@@ -157,7 +158,7 @@ class Bells:
             wanted.update(dict.fromkeys(way.held, _CONTENT))
         refused = {}
         for directory in self._rung.keys() - wanted.keys():
-            posix.close(self._rung.pop(directory)[0])
+            close_all((self._rung.pop(directory)[0],))
         for directory, mask in wanted.items():
             why = self._hang_one(directory, mask)
             if why:
@@ -172,7 +173,7 @@ class Bells:
             if directory in self._rung:
                 if self._rung[directory][1:] == (mask, which):
                     return ""
-                posix.close(self._rung.pop(directory)[0])
+                close_all((self._rung.pop(directory)[0],))
             fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.ENOTDIR}:
@@ -181,7 +182,7 @@ class Bells:
         try:
             fcntl.fcntl(fd, fcntl.F_NOTIFY, mask)
         except OSError as error:  # EINVAL, ENOTTY: not on this kernel or file system
-            posix.close(fd)
+            close_all((fd,))
             return errno.errorcode.get(error.errno or 0, "unknown")
         self._rung[directory] = fd, mask, which
         return ""

@@ -140,7 +140,7 @@ def move_up(fd: int, least: int) -> int:
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
     except OSError:  # EINVAL: the limit is below that number. EMFILE: there is none left above it
         return fd
-    posix.close(fd)
+    close_all((fd,))
     return int(moved)
 
 

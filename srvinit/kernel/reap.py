@@ -16,6 +16,7 @@ and never treat an orphan other than a worker: telling them apart is the core's.
 from __future__ import annotations
 
 import posix
+import time
 
 from srvinit.record import Record
 
@@ -75,12 +76,16 @@ def reap(pid: int) -> bool:
         return False
 
 
-def await_end(pid: int) -> None:
-    """Reap a child that has let go of its descriptors already: it is about to be a zombie."""
-    try:
-        posix.waitpid(pid, 0)
-    except ChildProcessError:  # ECHILD: reaped already
-        return
+def await_end(pid: int, by: float) -> bool:
+    """Reap a child that has let go of its descriptors already: it is about to be a zombie.
+
+    False if it is none at `by` (monotonic seconds): whoever judges exits finds it later.
+    """
+    while not reap(pid):
+        if time.monotonic() >= by:
+            return False
+        posix.sched_yield()  # it is in the kernel's exit, and needs a CPU for it
+    return True
 
 
 def has_children() -> bool:

@@ -237,7 +237,8 @@ def _adopt(fd: int, name: str, bind: Bind | None) -> Listener:
 def _describe(sock: _socket.socket, name: str, bind: Bind | None) -> Listener:
     """Say what a bound socket is."""
     is_stream = sock.type != _socket.SOCK_DGRAM
-    address = sock.getsockname()
+    what = bind.text if bind else f"fd {sock.fileno()}"
+    address = ask("getsockname", what, sock.getsockname)
     path = ""
     if sock.family == _socket.AF_UNIX:
         kind = "unix"
@@ -261,8 +262,10 @@ def inet_text(sock: _socket.socket, host: str, port: int) -> str:
     """Write an address as people do: ":8080" if it is every address of both families."""
     if sock.family == _socket.AF_INET:
         return f"{host}:{port}"
-    if host == "::" and not sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
-        return f":{port}"
+    if host == "::":
+        v6_only = (_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY)
+        if not ask("getsockopt", f"[{host}]:{port}", sock.getsockopt, *v6_only):
+            return f":{port}"
     return f"[{host}]:{port}"
 
 

@@ -205,21 +205,7 @@ def readme_page() -> str:
 PAGES = {HERE / "settings.md": settings_page, README: readme_page}
 
 
-def main() -> int:
-    """Write the pages, or with --check compare them."""
-    differing = {
-        path: text
-        for path, page in PAGES.items()
-        if (text := page()) != (path.read_text(encoding="utf-8") if path.exists() else "")
-    }
-    if "--check" in sys.argv[1:]:
-        for path in differing:
-            sys.stderr.write(f"{path.name} differs from the code: run docs/generate.py\n")
-        return 1 if differing else 0
-    for path, text in differing.items():
-        path.write_text(text, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    import pages  # beside this file
+
+    sys.exit(pages.main(PAGES))

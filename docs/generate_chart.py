@@ -142,24 +142,14 @@ def chart_page() -> str:
     return re.sub(r"(?m)^appVersion: .*$", f'appVersion: "{srvinit.__version__}"', text)
 
 
-PAGES = {"README.md": readme_page, "values.schema.json": schema_page, "Chart.yaml": chart_page}
-
-
-def main() -> int:
-    """Write the files, or with --check compare them."""
-    differing = {}
-    for name, page in PAGES.items():
-        text = page()
-        if text != (CHART / name).read_text(encoding="utf-8"):
-            differing[CHART / name] = text
-    if "--check" in sys.argv[1:]:
-        for path in differing:
-            sys.stderr.write(f"{path.name} differs from its sources: run make docs\n")
-        return 1 if differing else 0
-    for path, text in differing.items():
-        path.write_text(text, encoding="utf-8")
-    return 0
+PAGES = {
+    CHART / "README.md": readme_page,
+    CHART / "values.schema.json": schema_page,
+    CHART / "Chart.yaml": chart_page,
+}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import pages  # beside this file
+
+    sys.exit(pages.main(PAGES))

@@ -22,14 +22,7 @@ if TYPE_CHECKING:
     from harness import Srvinit
 
 CTL = shlex.split(os.environ.get("TESTED_CTL", "")) or [sys.executable, "-m", "srvinit.ctl"]
-NOBODY = 65534
 LINK = "/memfd:srvinit-status (deleted)"
-
-
-def as_user(uid: int) -> tuple[str, ...]:
-    """Return what to put before a command to run it as this user, without a capability."""
-    setpriv = harness.program("setpriv")
-    return (setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--")
 
 
 def start_ctl(
@@ -38,7 +31,7 @@ def start_ctl(
     """Start srvinitctl with these words; beside an ordinary process, `inside` has to be False."""
     enter = [harness.program("nsenter"), f"--target={pool.pid}", "--pid", "--mount", "--"]
     return subprocess.Popen(
-        [*(enter if inside else []), *(as_user(user) if user else ()), *CTL, *words],
+        [*(enter if inside else []), *(harness.as_user(user) if user else ()), *CTL, *words],
         env=harness.clean_environ(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

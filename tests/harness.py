@@ -22,6 +22,7 @@ where a test wants to assert that every line of the log is srvinit's: `pool.stra
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import shlex
@@ -320,6 +321,30 @@ def missing(what: str) -> NoReturn:
     if IN_CI:
         pytest.fail(f"{what} is missing, and .ci/run is to install it")
     pytest.skip(f"MISSING: {what}")
+
+
+NOBODY = 65534
+
+
+def as_user(uid: int) -> tuple[str, ...]:
+    """Return what to put before a command to run it as this user, without a capability.
+
+    Its workers may need `scenes.anybodys`. Where that user may not enter the folder that the tests
+    are in (a checkout below /root, say) they are skipped, and counted, in CI too.
+    """
+    prefix = (program("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--")
+    if not _runs_srvinit(prefix):
+        import pytest
+
+        pytest.skip(f"MISSING: a checkout that user {uid} may enter")
+    return prefix
+
+
+@functools.cache
+def _runs_srvinit(prefix: tuple[str, ...]) -> bool:
+    tried = [*prefix, *PROGRAM, "--worker-count=1", "--restart-policy=never", "--", "true"]
+    done = subprocess.run(tried, capture_output=True, check=False, env=clean_environ(), timeout=60)
+    return done.returncode == 0
 
 
 # -- inside ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 import tools
 import yaml
 from harness import IN_CI
+from layers import merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,17 +38,6 @@ def tool(name: str) -> Path:
         words = f"MISSING: .tools/{name} (make chart-tools)"
         pytest.fail(words) if IN_CI else pytest.skip(words)
     return path
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge values as helm does: maps by key, everything else whole."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old = result.get(key)
-            both = isinstance(old, dict) and isinstance(value, dict)
-            result[key] = merged(old or {}, value) if both else value
-    return result
 
 
 def template(

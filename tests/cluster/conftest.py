@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import kube as kubes
 import pytest
+from layers import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,14 +85,3 @@ def follow(kube: kubes.Kube) -> Iterator[Callable[[str], kubes.Log]]:
             return stack.enter_context(kubes.Log(kube, pod))
 
         yield start
-
-
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Merge values as helm does: maps by key, everything else whole."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old = result.get(key)
-            both = isinstance(old, dict) and isinstance(value, dict)
-            result[key] = merged(old or {}, value) if both else value
-    return result

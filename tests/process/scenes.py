@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,23 @@ def cpu_seconds(pid: int) -> float:
     """Return the time on a CPU that this process, without its children, has had."""
     fields = proc.read(f"/proc/{pid}/stat").decode().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def switches(pid: int) -> int:
+    """Return how often a process was switched out, of its own will or not."""
+    names = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
+    return sum(int(proc.status_field(pid, name)) for name in names)
+
+
+def wait_until_quiet(pool: Srvinit, within: float = 15) -> int:
+    """Wait until a start is over: the count stands still for half a second. Return it."""
+    deadline = time.monotonic() + within
+    before = -1
+    while (now := switches(pool.pid)) != before:
+        assert time.monotonic() < deadline, f"waited {within:g} s for srvinit to go to sleep"
+        before = now
+        time.sleep(0.5)  # that nothing happens for so long is what is waited for
+    return now
 
 
 def entering(group: Path) -> tuple[str, ...]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 STEERED = "--bind-mode=steered"
 RATE = 400
 CLIENTS = 8
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
 HELLO = b"GET / HTTP/1.0\r\n\r\n"
 
 

@@ -31,6 +31,8 @@ from scenes import (
     python,
     start_web,
     stop,
+    switches,
+    wait_until_quiet,
 )
 
 if TYPE_CHECKING:
@@ -506,7 +508,7 @@ def test_a_hundred_scrapes_a_second_do_not_wake_srvinit(srvinit: Start) -> None:
     )
     pool.wait_event("srvinit.ready", within=30)
     assert ask(pool, "/metrics")[0] == 200
-    before = proc.wait_until(lambda: quiet(pool), 20, "srvinit to go to sleep")
+    before = wait_until_quiet(pool, 20)
 
     began, scrapes = time.monotonic(), 0
     while scrapes < 200:
@@ -514,20 +516,7 @@ def test_a_hundred_scrapes_a_second_do_not_wake_srvinit(srvinit: Start) -> None:
         scrapes += 1
         time.sleep(max(0.0, began + scrapes / 100 - time.monotonic()))  # the rate itself
 
-    assert resting(pool) == before
-
-
-def resting(pool: Srvinit) -> tuple[str, str]:
-    names = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
-    found = [proc.status_field(pool.pid, name) for name in names]
-    return found[0], found[1]
-
-
-def quiet(pool: Srvinit) -> tuple[str, str] | None:
-    """Return the count of switches if it stood still for half a second."""
-    before = resting(pool)
-    time.sleep(0.5)
-    return before if resting(pool) == before else None
+    assert switches(pool.pid) == before
 
 
 def test_its_own_queue_is_the_kernels_while_nobody_answers(srvinit: Start) -> None:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import proc
 import pytest
-from scenes import BIND, LISTEN, QUICK, python
+from scenes import BIND, LISTEN, QUICK, python, switches, wait_until_quiet
 
 if TYPE_CHECKING:
-    from harness import Srvinit
     from scenes import Start
 
 #: The longest of the default settings that runs after a start is restart.reset, 10 s; here it is
@@ -29,22 +28,6 @@ teller.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
 signal.pause()
 """
 ASLEEP_S = float(os.environ.get("SRVINIT_ASLEEP_S", "3"))
-
-
-def switches(pid: int) -> int:
-    """Return how often a process was switched out, of its own will or not."""
-    names = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
-    return sum(int(proc.status_field(pid, name)) for name in names)
-
-
-def wait_until_quiet(pool: Srvinit, within: float = 15) -> None:
-    """Wait until a start is over: the count stands still for half a second."""
-    deadline = time.monotonic() + within
-    before = -1
-    while (now := switches(pool.pid)) != before:
-        assert time.monotonic() < deadline, f"waited {within:g} s for srvinit to go to sleep"
-        before = now
-        time.sleep(0.5)
 
 
 @pytest.mark.parametrize(

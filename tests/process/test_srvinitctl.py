@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 import pytest
-from asking import CTL, NOBODY, Answer, as_user, ask_ctl, start_ctl, status_of, wait_status
+from asking import CTL, Answer, ask_ctl, start_ctl, status_of, wait_status
+from harness import NOBODY, as_user
 from published import VALIDATOR
 from scenes import BIND, LISTEN, WEB, anybodys, as_root, start_web
 

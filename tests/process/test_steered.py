@@ -18,11 +18,22 @@ import harness
 import proc
 import pytest
 from load import Load
-from scenes import BIND, LISTEN, QUICK, SLACK_S, as_root, at, port_of, python, rounds, stop
+from scenes import (
+    BIND,
+    LISTEN,
+    QUICK,
+    SLACK_S,
+    anybodys,
+    as_root,
+    at,
+    port_of,
+    python,
+    rounds,
+    stop,
+)
 from steered import (
     CLIENTS,
     HELLO,
-    NOBODY,
     RATE,
     answers,
     finish,
@@ -134,10 +145,9 @@ def test_a_shutdown_under_load_cuts_nobody(srvinit: Start, pid1: bool) -> None: 
 @as_root
 def test_a_shutdown_under_load_cuts_nobody_though_srvinit_has_no_right(srvinit: Start) -> None:
     """The kernel keeps filters from it; a door it can shut all the same."""
-    harness.program("setpriv")
-    # The interpreter of the tests may lie where nobody may look: /root.
-    command = ["/usr/bin/python3", *python("bare.py", "0")[1:]]
-    shut_down_under_load(srvinit, command=command, prefix=NOBODY, pid1=False, cwd="/")
+    command = anybodys(python("bare.py", "0"))
+    prefix = harness.as_user(harness.NOBODY)
+    shut_down_under_load(srvinit, command=command, prefix=prefix, pid1=False, cwd="/")
 
 
 def test_a_shutdown_answers_all_who_wait_in_any_queue(srvinit: Start) -> None:

@@ -14,8 +14,8 @@ import harness
 import proc
 import pytest
 from load import Load
-from scenes import LISTEN, QUICK, as_root, names, port_of, python, rounds, stop
-from steered import NOBODY, serving
+from scenes import LISTEN, QUICK, anybodys, as_root, names, port_of, python, rounds, stop
+from steered import serving
 
 if TYPE_CHECKING:
     from harness import Srvinit
@@ -168,11 +168,9 @@ def test_the_workers_of_a_library_call_have_sockets_of_their_own(srvinit: Start)
 
 @as_root
 def test_it_needs_no_privilege(srvinit: Start) -> None:
-    harness.program("setpriv")
-    # The interpreter of the tests may lie where nobody may look: /root.
-    command = ["/usr/bin/python3", *BARE[1:]]
-    bind = "--bind=127.0.0.1:0"
-    pool = start(srvinit, "-w2", bind, command=command, prefix=NOBODY, pid1=False, cwd="/")
+    command, bind = anybodys(BARE), "--bind=127.0.0.1:0"
+    prefix = harness.as_user(harness.NOBODY)
+    pool = start(srvinit, "-w2", bind, command=command, prefix=prefix, pid1=False, cwd="/")
     assert proc.status_field(pool.pid, "CapEff").strip("0") == ""
     recycle_under_load(pool, port_of(pool))
     finish(pool)

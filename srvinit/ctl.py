@@ -87,7 +87,7 @@ def _checked(pid: int) -> int:
 
 
 def say(fd: int, text: str) -> None:
-    """Write a text; a reader that has gone away is no fault."""
+    """Write a text; a reader that has gone is no fault. As cli.say, without that one's imports."""
     left = text.encode("utf-8", "backslashreplace")
     try:
         while left:

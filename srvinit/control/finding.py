@@ -5,13 +5,12 @@ from __future__ import annotations
 import posix
 
 from srvinit import STATUS_FD
-from srvinit.kernel.reap import parent_of
 from srvinit.report import reading
 from srvinit.report.reading import NoStatusError, UnpublishedError
 
 # How many of several are named: enough to choose from.
 _MOST_NAMED = 8
-# For the first words of a command line.
+# For a line of stat, and for the first words of a command line.
 _ENOUGH_BYTES = 4096
 
 
@@ -23,7 +22,7 @@ def search() -> int:
         found = [pid for pid in pids if _has_status(pid, everywhere=True)]
     if len(found) > 1:
         # A worker has srvinit's descriptors for the moment between its fork and its exec.
-        found = [pid for pid in found if parent_of(pid) not in found]
+        found = [pid for pid in found if parent(pid) not in found]
     if len(found) == 1:
         return found[0]
     if found:
@@ -61,6 +60,15 @@ def looks_like_srvinit(pid: int) -> bool:
     words = _read(f"/proc/{pid}/cmdline").split(b"\0")
     started = [word.rpartition(b"/")[2] for word in words[:2]]
     return b"srvinit" in started or words[1:3] == [b"-m", b"srvinit"]
+
+
+def parent(pid: int) -> int:
+    """Return the pid of a process's parent, 0 if it is gone.
+
+    As kernel/reap.py has it, whose import a probe that has to search would wait for.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def _read(path: str) -> bytes:

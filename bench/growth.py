@@ -7,14 +7,17 @@ there, so a pool that crashes as fast as it can is brought to rest by making tha
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
+import statistics
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import programs
 from frozen import PROGRAM
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FIRST = 100  # what came until here, a start brings: caches fill, the log has its buffers
-SAMPLES = 10
+SAMPLES = 40
 MOST_GROWTH_KB = 128
 OPTIONS = ["--restart-delay=0", "--restart-limit=0", "--recycle-settle=0", "--"]
+#: What a sample has, after how many lives there were: `seen` says more.
+COLUMNS = ("RSS, kB", "written, kB", "descriptors")
+Sample = tuple[int, int, int, int]
 
 
 class Pool:
@@ -87,13 +93,12 @@ class Pool:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [int(one) for one in children if _sleeps(one)]
 
-    def rss_kb(self) -> int:
-        """Return its resident memory."""
-        return _status_kb(self.pid, "VmRSS:")
-
-    def descriptors(self) -> int:
-        """Return how many descriptors it has open."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+    def seen(self) -> tuple[int, int, int]:
+        """Return its resident memory and what of that it has written to, in kB; descriptors."""
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]
+        kb = {line.split()[0]: int(line.split()[1]) for line in rollup}
+        descriptors = len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return kb["Rss:"], kb["Private_Dirty:"], descriptors
 
     def _read(self) -> None:
         for line in self._process.stderr or ():
@@ -101,48 +106,57 @@ class Pool:
 
 
 def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
-    """Measure the frozen program where it is installed, else the source."""
+    """Measure the frozen program where it is installed, else the source; both lives at once."""
     program = [str(PROGRAM)] if PROGRAM.exists() else programs.SRVINIT
     subject = Subject(f"growth: {program[0]}", judges=scale.judges)
-    for what, count, many, grow in (
-        ("crashes", 4, scale.crashes, _crash),
-        ("recycles", 1, scale.long_recycles, _recycle),
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            pool = Pool(program, count, helpers["shortlived"], folder)
-            try:
-                follow(subject, pool, what, many, grow)
-            finally:
-                pool.close()
+    lives = {"crashes": (4, scale.crashes, _crash), "recycles": (1, scale.long_recycles, _recycle)}
+    with ThreadPoolExecutor() as threads:
+        seen = {
+            what: threads.submit(follow, program, helpers["shortlived"], *life)
+            for what, life in lives.items()
+        }
+    subject.raw = {"frozen": PROGRAM.exists()}
+    for what, one in seen.items():
+        subject.raw[what] = one.result()
+        report(subject, what, **subject.raw[what])
     return subject
 
 
 def follow(
-    subject: Subject, pool: Pool, what: str, many: int, grow: Callable[[Pool, int], int]
-) -> None:
+    program: list[str], worker: str, count: int, many: int, grow: Callable[[Pool, int], int]
+) -> dict[str, Any]:
     """Bring `many` about, and look at memory and descriptors on the way."""
-    began = time.monotonic()
-    seen = []
-    for until in _steps(many):
-        done = grow(pool, until)
-        seen.append((done, pool.rss_kb(), pool.descriptors()))
-    took_s = time.monotonic() - began
-    subject.note(f"{what + ':':12}" + "".join(f"{done:9}" for done, _, _ in seen))
-    subject.note(f"{'RSS, kB':12}" + "".join(f"{rss:9}" for _, rss, _ in seen))
-    subject.note(f"{'descriptors':12}" + "".join(f"{fds:9}" for _, _, fds in seen))
-    (first, first_kb, first_fds), (last, last_kb, last_fds) = seen[0], seen[-1]
-    slope = _slope([(done, rss) for done, rss, _ in seen[1:]])
-    subject.note(f"{slope * 1024:+.2f} bytes for each; {(last - first) / took_s:.0f} a second")
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Pool(program, count, worker, folder)
+        try:
+            began = time.monotonic()
+            samples = [(grow(pool, until), *pool.seen()) for until in _steps(many)]
+            return {"samples": samples, "took_s": round(time.monotonic() - began, 1)}
+        finally:
+            pool.close()
+
+
+def report(subject: Subject, what: str, samples: list[Sample], took_s: float) -> None:
+    """Say what was seen, how it slopes, and whether that is no growth."""
+    shown = [samples[0], *samples[SAMPLES // 10 :: SAMPLES // 10]]
+    for name, row in zip((what, *COLUMNS), zip(*shown, strict=True), strict=True):
+        subject.note(f"{name:12}" + "".join(f"{figure:9}" for figure in row))
+    (first, _, first_kb, first_fds), (last, _, last_kb, last_fds) = samples[0], samples[-1]
+    for part, points in parts_of(samples).items():
+        slope, error = slope_of(points)
+        subject.note(f"{slope:+.0f} bytes (+- {error:.0f}) for 1,000 of them, by {part}")
+    subject.note(f"{(last - first) / took_s:.0f} a second")
     subject.target(
-        f"{last} {what}: RSS {last_kb - first_kb:+} kB since the first {first}, at most "
+        f"{last} {what}: written memory {last_kb - first_kb:+} kB since the first {first}, at most "
         f"{MOST_GROWTH_KB}; descriptors {last_fds - first_fds:+}, none allowed",
         met=last_kb - first_kb <= MOST_GROWTH_KB and last_fds == first_fds,
     )
 
 
 def _steps(many: int) -> Iterator[int]:
-    yield min(FIRST, many // 10)
-    yield from range(many // SAMPLES, many + 1, many // SAMPLES)
+    each = max(many // SAMPLES, 1)
+    yield min(FIRST, each)
+    yield from range(each, many + 1, each)
 
 
 def _crash(pool: Pool, until: int) -> int:
@@ -159,20 +173,20 @@ def _recycle(pool: Pool, until: int) -> int:
     return pool.recycles
 
 
-def _slope(points: list[tuple[int, int]]) -> float:
-    """Return the slope of the line that fits best."""
-    mean_x = sum(x for x, _ in points) / len(points)
-    mean_y = sum(y for _, y in points) / len(points)
-    above = sum((x - mean_x) * (y - mean_y) for x, y in points)
-    below = sum((x - mean_x) ** 2 for x, _ in points)
-    return above / below if below else 0.0
+def parts_of(samples: list[Sample]) -> dict[str, list[Sample]]:
+    """Return what a slope is taken of: what comes after the start, and after half of that."""
+    return {"all": samples[1:], "the second half": samples[len(samples) // 2 :]}
 
 
-def _status_kb(pid: int, name: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1])
-    raise LookupError(f"no {name} of process {pid}")
+def slope_of(samples: list[Sample]) -> tuple[float, float]:
+    """Return the slope of written memory, in bytes for 1,000 lives, and its standard error."""
+    points = [(done / 1000, written_kb * 1024) for done, _, written_kb, _ in samples]
+    mean_x = statistics.fmean(x for x, _ in points)
+    mean_y = statistics.fmean(y for _, y in points)
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    missed = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points)
+    return slope, math.sqrt(missed / (len(points) - 2) / spread)
 
 
 def _sleeps(pid: str) -> bool:

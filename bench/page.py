@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import deploying
 import drawing
+import growth
 import reloading
 
 if TYPE_CHECKING:
@@ -38,6 +39,19 @@ BUSY = (
 )
 QUIET = "Load beside it: {load_before} at the start, {load_after} at the end, its own included."
 PREFERRED = "; all that was measured, on both sides, ran at nice {nice}"
+
+LONG_LIVES = """\
+## A long life
+
+What the frozen srvinit has after many crashes (of four workers, each replaced at once) and many
+recycles (of one). Looked at {looks} times on the way, asleep; "written" is memory of its own, the
+rest of RSS is shared with whoever runs the same files. The slope is the line that fits best, with
+its standard error, in bytes for 1,000 lives. Pages are counted, so the least step is 4,096 bytes.
+Measured on {date}: {machine}.
+Again: `make freeze install`, then `.venv/bin/python bench/run.py growth --json docs/growth.json`,
+five minutes, and `.venv/bin/python bench/report.py --rewrite` for this page. Raw figures:
+[growth.json](growth.json).
+"""
 
 WHAT_RAN = """\
 ## What ran
@@ -108,8 +122,28 @@ def write(docs: Path, machine: dict[str, Any], extent: Extent, grids: list[Grid]
             (docs / f"benchmarks-{name}.svg").write_text(picture, encoding="utf-8")
             parts.append(f"![{title_of(picture)}](benchmarks-{name}.svg)\n")
         parts.append(table(grid.head, [bold(row) for row in grid.rows]))
+    parts.append(of_long_lives(json.loads((docs / "growth.json").read_text(encoding="utf-8"))))
     parts.append(commands(machine))
     (docs / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def of_long_lives(run: dict[str, Any]) -> str:
+    """Return the section on growth, from what bench/run.py growth wrote."""
+    head = ("", "lives", "RSS kB", "written kB", "descriptors", "slope, all", "slope, second half")
+    rows = []
+    for what in ("crashes", "recycles"):
+        samples = run["growth"][what]["samples"]
+        changes = zip(samples[0], samples[-1], strict=True)
+        slopes = map(growth.slope_of, growth.parts_of(samples).values())
+        rows.append(
+            (
+                what,
+                *(f"{first:,} to {last:,}" for first, last in changes),
+                *(f"{slope:+,.0f} (± {error:,.0f})" for slope, error in slopes),
+            )
+        )
+    words = LONG_LIVES.format(looks=growth.SAMPLES + 1, date=run["date"], machine=run["machine"])
+    return f"{words}\n{table(head, rows)}"
 
 
 def described(machine: dict[str, Any]) -> str:

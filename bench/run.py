@@ -3,7 +3,7 @@
     bench/run.py                 all subjects but those below: about nine minutes on two cores
     bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
-    bench/run.py growth          100,000 crashes and 10,000 recycles: ten minutes more
+    bench/run.py growth --json docs/growth.json    100,000 crashes, 10,000 recycles: five minutes
     bench/run.py steering --json docs/steering.json    shared and steered sockets: a quarter more
     bench/run.py reload deploys endings    beside those that reload: an hour more (report.py)
 

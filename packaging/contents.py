@@ -164,6 +164,14 @@ def _marshalled(value: object) -> bytes:
     return marshal.dumps(marshal.loads(marshal.dumps(value)))  # noqa: S302  our own
 
 
+def stand_ins() -> dict[str, Path]:
+    """Return the sources of what stands for modules that are imported here and never used.
+
+    Of the bundle alone: in a program that uses srvinit as a library they are that program's.
+    """
+    return {path.stem: path for path in (Path(__file__).parent / "standins").glob("*.py")}
+
+
 def of_base_library(path: Path) -> dict[str, Path]:
     """Return the sources of what PyInstaller puts into its zip, without encodings nobody uses."""
     with zipfile.ZipFile(path) as whole:

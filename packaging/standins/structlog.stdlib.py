@@ -1,0 +1,1 @@
+"""structlog for programs that use `logging`: nobody here does."""

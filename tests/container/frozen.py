@@ -16,7 +16,7 @@ def bundle() -> Path:
     for name in ("gcc", "musl-gcc", "objcopy"):
         harness.program(name)
     stamp = ROOT / "build" / "freeze" / "dist"
-    sources = [*(ROOT / "srvinit").rglob("*.py"), *(ROOT / "packaging").iterdir()]
+    sources = [*(ROOT / "srvinit").rglob("*.py"), *(ROOT / "packaging").rglob("*.*")]
     newest = max(path.stat().st_mtime for path in sources)
     if not BUNDLE.exists() or not stamp.exists() or stamp.stat().st_mtime < newest:
         subprocess.run(["make", "freeze"], cwd=ROOT, check=True, capture_output=True)

@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test soak chart-tools container container-quick cluster wheel freeze install image demo-image demo bench peers faults docs clean
+.PHONY: help setup lint test soak chart-tools container container-quick cluster wheel freeze install image demo-image demo bench bench-rollout peers faults docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,6 +69,9 @@ demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under
 bench: setup peers ## measure beside peers; reloads too, for an hour, into docs/benchmarks.md
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/report.py --write
+
+bench-rollout: chart-tools ## roll out under load in a Kubernetes that $$KUBE_TOOL brings, by the chart and under tini: as root
+	$(BIN)/python bench/rollout.py
 
 faults: setup ## fail every system call in turn (strace), and write docs/reliability.md: as root
 	$(BIN)/python tests/faults/report.py

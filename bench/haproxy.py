@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import random
 import socket
 import subprocess
@@ -59,8 +60,8 @@ class Haproxy:
         self._kube, self._service = kube, service
         self._dice = random.Random(seed)  # noqa: S311
         self._slots: dict[int, Address] = {}
-        self._due_at = 0.0
-        self.changes = 0  # taken over so far
+        self._heard: queue.SimpleQueue[tuple[float, list[Address]]] = queue.SimpleQueue()
+        self.latest_s = 0.0  # the longest that haproxy was told after it should have been
         self._first = threading.Event()
         self._stack = contextlib.ExitStack()
 
@@ -81,7 +82,8 @@ class Haproxy:
             stdout=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._follow, daemon=True).start()
+        for work in (self._follow, self._pass_on):
+            threading.Thread(target=work, daemon=True).start()
         if not self._first.wait(30):
             raise TimeoutError(f"haproxy got no address of {self._service} in 30 s")
         return self
@@ -100,20 +102,30 @@ class Haproxy:
         return process
 
     def _follow(self) -> None:
-        """Take over each change, late, and never before the one that came before it."""
-        text = ""
+        """Hear of each change; say when haproxy is to."""
+        text, due_at = "", 0.0
         for line in self._watch.stdout or ():
             text += line
             with contextlib.suppress(ValueError):  # the object goes on
                 addresses = ready_addresses(json.loads(text)["object"])
                 text = ""
-                late = self._dice.uniform(0, LATEST_S) if self._first.is_set() else 0.0
-                self._due_at = max(self._due_at, time.monotonic() + late)
-                wait_s = self._due_at - time.monotonic()
-                if self._first.is_set():
-                    threading.Timer(max(0.0, wait_s), self._take, [addresses]).start()
-                elif addresses:
-                    self._take(addresses)
+                late_s = self._dice.uniform(0, LATEST_S) if self._first.is_set() else 0.0
+                due_at = max(due_at, time.monotonic() + late_s)
+                self._heard.put((due_at, addresses))
+
+    def _pass_on(self) -> None:
+        """Tell haproxy in the order of the changes: two are often due at the same instant.
+
+        One thread for it, since of two timers the later change may win, and then haproxy sends to
+        pods that are long gone until the next one.
+        """
+        while True:
+            due_at, addresses = self._heard.get()
+            time.sleep(max(0.0, due_at - time.monotonic()))
+            self._take(addresses)
+            self.latest_s = max(self.latest_s, time.monotonic() - due_at)
+            if addresses:
+                self._first.set()
 
     def _take(self, addresses: list[Address]) -> None:
         """Tell haproxy who is new, then who is gone."""
@@ -129,8 +141,6 @@ class Haproxy:
                 commands.append(f"set server pods/s{slot} state maint")
         for command in commands:
             self._tell(command)
-        self.changes += 1
-        self._first.set()
 
     def _tell(self, command: str) -> None:
         """Give haproxy one command of its runtime interface, once it listens there."""

@@ -158,7 +158,8 @@ def measure(kube: Kube, form: str, options: argparse.Namespace) -> dict[str, Any
                 ended = load.figures()["requests"]
             seconds = time.monotonic() - began_at
             figures = load.stop()
-    return summary(form, figures) | {"roll_outs": version - 1, "seconds": round(seconds)}
+    beside = {"roll_outs": version - 1, "seconds": round(seconds)}
+    return summary(form, figures) | beside | {"proxy_late_s": round(proxy.latest_s, 2)}
 
 
 def summary(form: str, figures: dict[str, Any]) -> dict[str, Any]:
@@ -168,9 +169,13 @@ def summary(form: str, figures: dict[str, Any]) -> dict[str, Any]:
         lost = {"refused", "reset", "no_answer", "cut", "timeout", "status_5xx", "status_other"}
         kinds.update({how: figures[client].get(how, 0) for how in lost})
     told = {how: number for how, number in sorted(kinds.items()) if number}
-    how = [one.get("how") for one in figures["losses"][:3]]
     shown = {"requests": figures["requests"], "lost": sum(told.values()), "by_kind": told}
-    return {"form": form, **shown, "first": how, "per_second": figures["per_second"]}
+    return {
+        "form": form,
+        **shown,
+        "first": figures["losses"][:5],
+        "per_second": figures["per_second"],
+    }
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The command line's ends: help, version, and what is said when settings are refused.
 
 A start that succeeds passes through here without a word and without an import beyond `sources`
-and `supervisor`.
+and `starting`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from srvinit import __version__, setup, supervisor
+from srvinit import __version__, setup, starting
 from srvinit.errors import LACKS, KernelRefused, UsageError, words_of
 from srvinit.settings.sources import Sources
 
@@ -42,7 +42,7 @@ def main(argv: list[str], mask: set[int], settled: Callable[[], None] | None = N
             options, reload=sources.load, mask=mask, command=sources.command, environ=environ
         )
         run.settled = settled
-        return supervisor.run(run)
+        return starting.run(run)
     except UsageError as wrong:
         return refuse(USAGE_STATUS, wrong.faults)
     except KernelRefused as refused:

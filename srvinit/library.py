@@ -117,7 +117,7 @@ def _settle(
 
 def _run(options: Options, func: Callable[..., object]) -> int:
     """Block the signals, supervise, and leave the process as it was."""
-    from srvinit import setup, supervisor
+    from srvinit import setup, starting, supervisor  # noqa: F401  shared by all workers
     from srvinit.kernel import descriptors, signals
 
     descriptors.fill_standard()
@@ -132,7 +132,7 @@ def _run(options: Options, func: Callable[..., object]) -> int:
             command=(f"{func.__module__}.{getattr(func, '__qualname__', repr(func))}",),
             make_func=lambda fds: _entry(func, fds, options.worker_stop_signal),
         )
-        return supervisor.run(run)
+        return starting.run(run)
     finally:
         gc.unfreeze()
         signals.release(mask)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from srvinit.errors import KernelRefused, UsageError
 from srvinit.kernel.environment import FIRST_SOCKET_FD
-from srvinit.lifecycle import actions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from srvinit.endpoint import Endpoint
     from srvinit.kernel.sockets import Inherited, Listener
+    from srvinit.lifecycle import actions
     from srvinit.options import Options
     from srvinit.seating import Seating
     from srvinit.settings.addresses import Bind
@@ -36,6 +36,8 @@ class Listening:
 
     def performs(self) -> dict[type[actions.Action], Callable[[Any], None]]:
         """Say how the orders that are about sockets alone are carried out."""
+        from srvinit.lifecycle import actions  # the core's, which comes after the first worker
+
         return {
             actions.OpenSeat: lambda order: self._seats.open_seat(order.seat),
             actions.Steer: lambda order: self._seats.steer(order.seats),

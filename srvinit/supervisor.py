@@ -16,14 +16,13 @@ from __future__ import annotations
 import posix
 import time
 
-from srvinit import STATUS_FD, STATUS_NAME
 from srvinit.errors import LACKS, KernelRefused, LifecycleError, UsageError, words_of
-from srvinit.kernel import descriptors, signals, spawn
+from srvinit.kernel import signals
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
-from srvinit.listening import Listening
-from srvinit.setup import check_descriptors, worker_count
-from srvinit.watch import Running, Watch
+from srvinit.setup import worker_count
+from srvinit.starting import STATUS_OF_OUR_FAULT
+from srvinit.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,35 +30,27 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvinit.kernel.signals import Arrival
-    from srvinit.options import Options
-    from srvinit.report.log import Log
-    from srvinit.setup import Setup
+    from srvinit.starting import Running, Start
 
 # How many faults of the loop in a row are survived, in some seconds: the next is no bad luck.
 FAULTS_SURVIVED, FAULT_PAUSE_S = 10, 0.1
-STATUS_OF_OUR_FAULT = 1
 # How long the log waits for the first workers' exec; it takes some 50 ms to import.
 SETTLE_IN_S = 0.05
 SETTLE_RETRY_S = 1.0
-# Events kept until then; beyond it the log is opened earlier, and counts those that it drops.
-MOST_EARLY = 4000
 
 
 class Supervisor:
-    """One run of srvinit, from bound sockets to the exit status. All signals must be blocked."""
+    """One run of srvinit, from its first worker to its exit status. All signals must be blocked."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, start: Start) -> None:
         self.status: int | None = None
-        self._setup = setup
-        self._options = setup.options
-        self._began_at, self._began_at_wall = time.monotonic(), time.time()
-        self._count: tuple[int, str] | None = None  # worker.count, worked out, and of what
+        self._start = start
+        self._setup, self._options = start.setup, start.setup.options
+        self._telling, self._emit = start.telling, start.telling.emit
+        self._listening, self._starter = start.listening, start.starter
         self._watch = Watch(self._emit)
-        self._listening = listening = Listening(self._emit)
-        self._log: Log | None = None
-        self._status_fd = -1
-        self._early: list[tuple[str, dict[str, Any], float, str]] = []  # until there is a log
-        self._settle_at: float | None = self._began_at + SETTLE_IN_S  # None: it has settled in
+        # None: it has settled in.
+        self._settle_at: float | None = start.telling.began_at + SETTLE_IN_S
         self._faults, self._lack = 0, ""  # in a row; what the log lacked when it was to start
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
             actions.Spawn: self._spawn,
@@ -68,9 +59,9 @@ class Supervisor:
             actions.Reap: self._reap,
             actions.Log: lambda order: self._emit(order.event, order.fields, order.level),
             actions.ReadConfig: self._read_config,
-            actions.WatchQueue: lambda _: self._watch.watch_queue(listening.listeners),
+            actions.WatchQueue: lambda _: self._watch.watch_queue(self._listening.listeners),
             actions.WatchSeat: lambda order: self._watch.watch_seat(order.pid, order.seat),
-            **listening.performs(),
+            **self._listening.performs(),
             actions.Sweep: self._sweep,
             actions.TellManager: self._tell_manager,
             actions.StopSelf: self._stop_self,
@@ -78,23 +69,9 @@ class Supervisor:
         }
 
     def run(self) -> int:
-        """Start the workers and live until the core says Exit; return the exit status.
-
-        Raises UsageError if the settings ask for what this machine does not have.
-        """
-        options = self._options
-        count, why = worker_count(options)
-        check_descriptors(options, count)
-        self._count = count, why
-        self._status_fd = descriptors.reserve(STATUS_NAME, STATUS_FD)  # before a socket gets it
-        try:
-            self._listening.open(options, self._setup.inherited, count)
-        except KernelRefused as refused:
-            self._emit("socket.failed", {"address": refused.what, "error": str(refused)})
-            self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "a socket cannot be had"))
-            return STATUS_OF_OUR_FAULT
-        self._prepare(options)
-        self.pool = Pool(options, count)
+        """Start the other workers and live until the core says Exit; return the exit status."""
+        self._watch.configure(self._options)
+        self.pool = Pool(self._options, self._start.count)
         self._watch.seating = self._listening.seating
         is_steered = self._listening.seating is not None
         self._feed(events.Begin(bool(self._setup.inherited), is_steered))
@@ -110,20 +87,6 @@ class Supervisor:
         if self._setup.jobs is not None:
             self._setup.jobs.end()
         return self.status
-
-    def _prepare(self, options: Options) -> None:
-        """Make ready what the settings ask for, before any worker is started under them."""
-        self._launch = self._setup.launch(options)
-        self._require = options.worker_require
-        self._watch.configure(options)
-        if self._require == "listen":
-            from srvinit.kernel.readiness import why_hidden
-
-            why = why_hidden()
-            if why is not None:
-                # Serving with a weaker gate beats not serving, as long as it is said.
-                self._emit("readiness.hidden", {"why": why})
-                self._require = "online"
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -160,14 +123,18 @@ class Supervisor:
                 self._feed(event)
             self._feed(events.Tick(), looked_at)
         if self._settle_at is None:
-            self._publisher.publish(self.pool, self._listening, self.log.dropped)
+            self._publish()
             self._listening.tend()
-            self.log.flush()
+            self._telling.log.flush()
+
+    def _publish(self) -> None:
+        telling = self._telling
+        telling.publisher.publish(self.pool, self._listening, telling.log.dropped)
 
     def _settle_in(self) -> None:
         """Import what is slow to import, now that it delays no start; again, where that fails."""
         try:
-            self.log.start()
+            self._telling.log.start()
             # `faults` for when there is one: no file may be there to be opened any more.
             from srvinit import faults  # noqa: F401
             from srvinit.upkeep import Upkeep
@@ -189,8 +156,8 @@ class Supervisor:
         now = time.monotonic()
         dues = [self.pool.next_deadline(), self._watch.due(), self._settle_at]
         if self._settle_at is None:
-            dues += [self._listening.due(), self._publisher.due()]
-            if (retry_s := self.log.retry_in()) is not None:
+            dues += [self._listening.due(), self._telling.publisher.due()]
+            if (retry_s := self._telling.log.retry_in()) is not None:
                 dues.append(now + retry_s)
         known = [due for due in dues if due is not None]
         return signals.wait(max(FAULT_PAUSE_S * self._faults, min(known) - now) if known else None)
@@ -211,31 +178,6 @@ class Supervisor:
                 if answer is not None:
                     answers.append(answer)
             waiting = answers + waiting
-
-    @property
-    def log(self) -> Log:
-        """The log, with all that was to be said before there was one. Costs an import."""
-        if self._log is None:
-            from srvinit.introduction import introduction
-            from srvinit.publishing import Publisher
-            from srvinit.report.log import Log
-
-            self._log = Log(2, self._options.log_format, self._options.log_level)
-            if self._count is not None:  # the settings were not refused
-                for event, fields in introduction(self._setup, *self._count):
-                    self._log.emit(event, fields, self._began_at_wall)
-            self._publisher = Publisher(self._status_fd, self._began_at, self._emit)
-            for said in self._early:
-                self._log.emit(*said)
-                self._publisher.hear(*said[:2])
-        return self._log
-
-    def _emit(self, event: str, fields: dict[str, Any], level: str = "") -> None:
-        if self._log is None and len(self._early) < MOST_EARLY:
-            self._early.append((event, fields, time.time(), level))
-        else:
-            self.log.emit(event, fields, time.time(), level)
-            self._publisher.hear(event, fields)
 
     # --- facts become events -------------------------------------------------------------------
 
@@ -262,7 +204,7 @@ class Supervisor:
             # log take longer than all before: without this half of the signals took twice as long.
             posix.sched_yield()
             if self._settle_at is None:  # a stop makes us unready now, not after a thousand exits
-                self._publisher.publish(self.pool, self._listening, self.log.dropped)
+                self._publish()
 
     def _judge_exits(self) -> None:
         """Judge every child that has ended: a worker by the core, an orphan by nobody."""
@@ -275,7 +217,7 @@ class Supervisor:
             self._take_signals(signals.drain())
             for event in self._watch.last_words(ended.pid):
                 self._feed(event)
-            self._feed(self._watch.exit_of(ended.pid, ended.status, self._launch.argv[0]))
+            self._feed(self._watch.exit_of(ended.pid, ended.status, self._starter.launch.argv[0]))
         if self._setup.jobs is not None:
             self._setup.jobs.judge_stops(self._watch.running)
         if self.status is None and self._orphans.is_sweeping() and self._orphans.are_gone():
@@ -284,31 +226,22 @@ class Supervisor:
     # --- orders become system calls --------------------------------------------------------------
 
     def _spawn(self, order: actions.Spawn) -> events.Event:
-        notify = probe = child = None
+        running = None
         try:
-            if self._require == "notify":
-                from srvinit.kernel.notify import NotifySocket
-
-                notify = NotifySocket()
-            path = None if notify is None else notify.path
-            self._setup.fit(self._launch, self.pool.count, self._listening.sockets(order.seat))
-            if self._require == "listen":
-                from srvinit.kernel.readiness import ListenProbe
-
-                probe = ListenProbe(self._listening.inodes(order.seat))
-            status_fd = self._status_fd if self._log is None else self._publisher.fd
-            own = (status_fd, *self._watch.own_fds, *self._listening.other_fds(order.seat))
-            child = spawn.spawn(self._launch, order.slot, order.generation, path, own)
-            self._watch.add(Running(child.pid, child.exec_fd, self._require, notify, probe))
+            running = self._start.take_first() or self._start_worker(order)
+            self._watch.add(running)
         except (KernelRefused, *LACKS) as refused:
-            if child is not None:  # it runs, but nobody would know: it ends as an orphan does
-                signals.send_group(child.pid, "KILL")
-            elif notify is not None:
-                notify.close()
+            if running is not None:  # it runs, but nobody would know: it ends as an orphan does
+                signals.send_group(running.pid, "KILL")
             return events.SpawnFailed(order.number, words_of(refused))
         if self._setup.jobs is not None:
-            self._setup.jobs.note_start(child.pid)
-        return events.Spawned(order.number, child.pid)
+            self._setup.jobs.note_start(running.pid)
+        return events.Spawned(order.number, running.pid)
+
+    def _start_worker(self, order: actions.Spawn) -> Running:
+        own_fds = self._telling.status_fd, *self._watch.own_fds
+        place = order.slot, order.seat
+        return self._starter.start(place, order.generation, self.pool.count, own_fds)
 
     def _signal(self, order: actions.Signal) -> None:
         send = signals.send_group if order.to_group else signals.send
@@ -338,8 +271,9 @@ class Supervisor:
             return events.ConfigRejected([words_of(refused)])
         self._options = options
         try:
-            self._prepare(options)
-            self.log.configure(options.log_format, options.log_level)
+            self._starter.prepare(options)
+            self._watch.configure(options)
+            self._telling.log.configure(options.log_format, options.log_level)
         except LACKS as lack:
             self._emit("kernel.refused", {"error": words_of(lack)})
         return events.ConfigRead(options, count, why)
@@ -360,9 +294,7 @@ class Supervisor:
             self._setup.jobs.suspend(next(iter(self._watch.running), None))
 
     def _exit(self, order: actions.Exit) -> None:
-        uptime_s = round(time.monotonic() - self._began_at, 3)
-        said = {"status": order.status, "reason": order.reason, "uptime_s": uptime_s}
-        self._emit("srvinit.exiting", said, "info" if order.status == 0 else "warning")
+        self._telling.emit_exit(order.status, order.reason)
         self.status = order.status
 
     # --- our own faults --------------------------------------------------------------------------
@@ -377,24 +309,8 @@ class Supervisor:
         from srvinit import faults
 
         self._report_fault(error, "srvinit stops its workers and exits with 1")
-        if self._log is not None:
-            self._publisher.withdraw()
+        if self._telling.is_open:
+            self._telling.publisher.withdraw()
         faults.stop_workers(self._watch, self._options)
         self._listening.close()
         self._exit(actions.Exit(STATUS_OF_OUR_FAULT, "srvinit has a fault of its own"))
-
-
-def run(setup: Setup) -> int:
-    """Run srvinit as it is set up; return its exit status."""
-    supervisor = Supervisor(setup)
-    status = STATUS_OF_OUR_FAULT
-    try:
-        status = supervisor.run()
-    finally:
-        try:
-            from srvinit.report import termination
-
-            termination.end(supervisor.log, status, termination.path_from(setup.environ))
-        except LACKS:
-            pass  # the last words are lost: how srvinit ends does not depend on them
-    return status

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvinit.backlogs import Backlogs
-    from srvinit.kernel.exec import Failed
-    from srvinit.kernel.notify import Notice, NotifySocket
-    from srvinit.kernel.readiness import ListenProbe
+    from srvinit.kernel.notify import Notice
     from srvinit.kernel.sockets import Listener
     from srvinit.options import Options
     from srvinit.seating import Seating
+    from srvinit.starting import Running
     from srvinit.upkeep import Upkeep
 
     Emit = Callable[[str, dict[str, Any]], None]
@@ -39,38 +38,6 @@ PROBE_GROWTH = 1.5
 PROBE_SHARE = 0.2
 # Anybody who finds a notify socket can write to it, and must not fill the log by that.
 REFUSALS_TOLD = 10
-
-
-class Running:
-    """What is held of a worker's process until it is reaped."""
-
-    __slots__ = (
-        "exec_fd",
-        "failed",
-        "is_killed",
-        "notify",
-        "pid",
-        "probe",
-        "refusals",
-        "require",
-    )
-
-    def __init__(
-        self,
-        pid: int,
-        exec_fd: int,
-        require: str,
-        notify: NotifySocket | None = None,
-        probe: ListenProbe | None = None,
-    ) -> None:
-        self.pid = pid
-        self.probe = probe  # where `require` is listen
-        self.exec_fd = exec_fd  # -1 once it has told what became of the exec
-        self.require = require
-        self.notify = notify
-        self.failed: Failed | None = None  # why there was no exec
-        self.is_killed = False  # by srvinit
-        self.refusals = 0  # messages that were not believed
 
 
 class Watch:

@@ -12,6 +12,7 @@ import dataclasses
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Self
 
+from srvinit import starting
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.pool import Pool
 
@@ -82,7 +83,7 @@ class World:
         self.logs: list[tuple[float, str, dict[str, Any]]] = []
         self.told: list[str] = []  # what the manager was told
         self.orders: list[tuple[float, Action]] = []
-        self.spawned = 0
+        self.spawned = self.ordered = 0  # workers
         self.keeps_history = True  # `logs`, `orders` and `reaped` grow without end
         self.exit: actions.Exit | None = None
         self.exited_at = 0.0
@@ -191,6 +192,9 @@ class World:
     # --- orders -------------------------------------------------------------------------------
 
     def _spawn(self, order: actions.Spawn) -> Event:
+        if not self.ordered:  # srvinit has carried it out before it imported the core
+            assert (order.slot, order.generation, order.seat) == starting.FIRST
+        self.ordered += 1
         behaviour = self.choose(self, order)
         self.seats.add(order.seat)
         if behaviour.fails_to_spawn:

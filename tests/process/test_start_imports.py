@@ -18,7 +18,6 @@ import pytest
 
 #: Modules of the interpreter that are compiled C.
 FOREIGN = {
-    "_heapq",
     "_signal",
     "errno",
     "fcntl",
@@ -36,16 +35,6 @@ OWN = {
     "kernel.exec",
     "kernel.signals",
     "kernel.spawn",
-    "lifecycle",
-    "lifecycle.actions",
-    "lifecycle.convergence",
-    "lifecycle.deeds",
-    "lifecycle.ending",
-    "lifecycle.events",
-    "lifecycle.pool",
-    "lifecycle.reactions",
-    "lifecycle.steering",
-    "lifecycle.worker",
     "listening",
     "options",
     "quickstart",
@@ -56,8 +45,8 @@ OWN = {
     "settings.table",
     "settings.values",
     "setup",
-    "supervisor",
-    "watch",
+    "starting",
+    "telling",
 }
 BIND = {"kernel.binding", "kernel.sockets", "settings.addresses"}
 LISTEN = {*BIND, "kernel.procfs", "kernel.readiness", "settings.consistency"}
@@ -115,6 +104,28 @@ def test_nothing_is_imported_before_the_first_exec_that_is_not_needed_for_it(
     assert own == {"__main__", *OWN, *more}
     foreign = FOREIGN | (FOREIGN_FOR_BIND if more >= BIND else SOCKETS if more else set())
     assert {name for name in found if not is_own(name)} == foreign - begun
+
+
+def test_a_loop_that_cannot_be_imported_leaves_no_worker_behind() -> None:
+    """The first worker is started before: it must not outlive a start that fails after it.
+
+    Its stdout is this test's pipe, which ends with the last process that has it.
+    """
+    lacks = "import sys\nsys.modules['srvinit.supervisor'] = None\n"
+    command = [sys.executable, "-I", "-S", "-c", lacks + srvinit_line()]
+
+    ended = subprocess.run(
+        [*command, "--worker-count=1", "--", "/bin/sleep", "1000"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        env=harness.clean_environ(),
+        timeout=30,
+    )
+
+    assert ended.stdout.splitlines()  # the child got as far as its exec
+    assert b"srvinit: cannot start: import of srvinit.supervisor halted" in ended.stderr
+    assert ended.returncode == 1
 
 
 def is_own(name: str) -> bool:

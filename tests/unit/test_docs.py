@@ -13,7 +13,7 @@ import pytest
 import readme
 from pools import settled
 
-from srvinit import cli, supervisor
+from srvinit import cli, starting
 from srvinit.kernel.exec import exit_status_for
 from srvinit.lifecycle.ending import FORCED_STATUS
 from srvinit.options import DEFAULT_MEANINGS, MEANINGS, SETTINGS, Options
@@ -130,7 +130,7 @@ def test_the_exit_statuses_are_those_of_the_code() -> None:
         "the command's own, or 128 + its signal",
         f"{exit_status_for(errno.EACCES)}, {exit_status_for(errno.ENOENT)}",
         str(cli.USAGE_STATUS),
-        str(supervisor.STATUS_OF_OUR_FAULT),
+        str(starting.STATUS_OF_OUR_FAULT),
     ]
 
 

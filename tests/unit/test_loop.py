@@ -11,6 +11,7 @@ from srvinit import supervisor
 from srvinit.errors import KernelRefused
 from srvinit.lifecycle import actions, events
 from srvinit.options import Options
+from srvinit.starting import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +35,11 @@ def refusing(lack: Exception) -> Callable[..., NoReturn]:
 def loop_with(reload: Callable[[], Options] = Options) -> supervisor.Supervisor:
     """Make a loop whose log is not open yet; nothing is started."""
     setup: Any = SimpleNamespace(options=Options(), reload=reload, launch=lambda _: None)
-    return supervisor.Supervisor(setup)
+    return supervisor.Supervisor(Start(setup))
 
 
 def said(loop: supervisor.Supervisor) -> list[tuple[str, dict[str, Any]]]:
-    return [(event, fields) for event, fields, _, _ in loop._early]
+    return [(event, fields) for event, fields, _, _ in loop._telling._early]
 
 
 @as_lacks
@@ -79,7 +80,7 @@ def test_settings_that_are_taken_up_stay_so_though_something_lacks(
     lack: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = loop_with()
-    monkeypatch.setattr(loop, "_prepare", refusing(lack))
+    monkeypatch.setattr(loop._starter, "prepare", refusing(lack))
 
     answer = loop._read_config(actions.ReadConfig())
 
@@ -90,7 +91,7 @@ def test_settings_that_are_taken_up_stay_so_though_something_lacks(
 @as_lacks
 def test_a_worker_that_cannot_be_started_is_an_answer(lack: Exception) -> None:
     loop = loop_with()
-    loop._require, loop._launch = "online", None
+    loop._starter.prepare(Options())
     loop._setup.fit = refusing(lack)
     loop.pool = SimpleNamespace(count=1)
 

@@ -14,6 +14,7 @@ a worker said is read before its exit is judged: its last words count.
 from __future__ import annotations
 
 import posix
+import sys
 import time
 
 from srvinit.errors import LACKS, KernelRefused, LifecycleError, UsageError, words_of
@@ -144,6 +145,8 @@ class Supervisor:
             if not self._lack:
                 self._lack = f"the log cannot start yet: {words_of(lack)}"
                 self._emit("kernel.refused", {"error": self._lack})
+            # A directory that could not be listed is an empty one for good to importlib.
+            sys.path_importer_cache.clear()
             self._settle_at = time.monotonic() + SETTLE_RETRY_S
             return
         self._settle_at = None

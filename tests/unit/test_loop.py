@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -86,6 +87,20 @@ def test_settings_that_are_taken_up_stay_so_though_something_lacks(
 
     assert isinstance(answer, events.ConfigRead)
     assert [event for event, _ in said(loop)] == ["kernel.refused"]
+
+
+def test_a_directory_that_could_not_be_listed_is_listed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python takes it for an empty one until it changes: the log would never be there."""
+    loop = loop_with()
+    monkeypatch.setattr(sys, "path_importer_cache", {"/unlisted": None})
+    monkeypatch.setattr(loop._telling.log, "start", refusing(ImportError("no structlog")))
+
+    loop._settle_in()
+
+    assert not sys.path_importer_cache
+    assert loop._settle_at is not None  # it is tried again
 
 
 @as_lacks

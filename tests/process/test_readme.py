@@ -193,6 +193,26 @@ def test_the_python_program_serves_and_returns(srvinit: Start, tmp_path: Path, p
     assert pool.strays == []
 
 
+# --- the status ----------------------------------------------------------------------------------
+
+
+def test_the_status_is_read_as_its_page_says(srvinit: Start) -> None:
+    """`head -1 /proc/1/fd/63`, where 1 is srvinit's pid."""
+    page = (readme.ROOT / "docs/status.md").read_text(encoding="utf-8")
+    prompt, shown = readme.block("console", "/proc/1/", page).splitlines()[:2]
+    pool = srvinit("-w", "4", "--", "sleep", "60")
+    command = prompt.removeprefix("$ ").replace("/proc/1/", f"/proc/{pool.pid}/")
+    expected = shown.replace('"pid": 1,', f'"pid": {pool.pid},')
+
+    def told() -> bool:
+        # the first status is written some time after srvinit.ready
+        done = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True)
+        return done.stdout.startswith(expected)
+
+    pool.wait_event("srvinit.ready", workers=4)
+    proc.wait_until(told, 10, f"{command} to print {expected}")
+
+
 # --- what it boasts of ---------------------------------------------------------------------------
 
 

@@ -14,12 +14,15 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import harness
 import plan as planning
 import proc
 import scenes
+from cgroups import Group, kill_by_memory
+from clock import Clock
 from fifo import Fifo
 from load import Load
 
@@ -37,6 +40,7 @@ ANSWER_WITHIN_S = 20.0  # longer than anything that is done to srvinit lasts
 PATIENCE_S = 30.0
 SHUTDOWN_S, MARGIN_S = 5.0, 1.0
 LAST_COUNTS = (5, 3)  # wanted at the end; no file of the plan says the first
+COUNTS_ITSELF = {"kill", "segv", "oom", "frost", "forks", "clock"}  # known done, not just tried
 OPTIONS = (
     scenes.BIND,
     "--worker-require=listen",
@@ -63,6 +67,7 @@ class Ordeal:
         self.kills: dict[int, float] = {}  # by the pid srvinit knows: when chaos killed it
         self._under_way: dict[int, Any] = {}  # by the number of the step that began it
         self._is_limited = False
+        self.done: Counter[str] = Counter()  # what did befall it: there may be nobody, or no cgroup
         self.losses: dict[str, Any] = {}
         self.wrong: list[str] = []
         self._doings: dict[str, Callable[[Step], None]] = {
@@ -70,6 +75,10 @@ class Ordeal:
             "segv": self._segv,
             "stop": self._stop,
             "freeze": self._freeze,
+            "oom": self._oom,
+            "frost": self._frost,
+            "forks": self._forks,
+            "clock": self._clock,
             "descriptors": self._limit,
             "inject": self._inject,
             "stall": self._stall,
@@ -82,7 +91,8 @@ class Ordeal:
         command = harness.silenced(scenes.python("kept.py"), folder / "workers.stderr")
         options = (*OPTIONS, f"--config={self.config}", f"--bind-mode={mode}")
         # Workers find USR1 ignored, as srvinit does: a storm is not to kill them.
-        prefix = ("env", "--ignore-signal=USR1")
+        self._clock_of_all = Clock(folder, jumps=plan.clock_jumps)
+        prefix = ("env", "--ignore-signal=USR1", *self._clock_of_all.prefix)
         self.pool = harness.Srvinit(
             *options, "--", *command, pid1=True, stderr=self.log.writer, prefix=prefix, cwd=folder
         )
@@ -95,6 +105,8 @@ class Ordeal:
             if isinstance(tracer, subprocess.Popen):
                 tracer.kill()
                 tracer.communicate()
+            if isinstance(tracer, Group):
+                tracer.back()
         self.pool.close()
         self.log.close()
 
@@ -129,6 +141,8 @@ class Ordeal:
                 self.wrong.append(f"srvinit ended before {step}")
                 return
             self._doings[step.what](step)
+            if step.what not in COUNTS_ITSELF:
+                self.done[step.what] += not step.ends
             self.look()
 
     def look(self) -> None:
@@ -185,17 +199,20 @@ class Ordeal:
 
     def _recycle(self, count: int) -> None:
         """Recycle with a new count of workers: it succeeds."""
-        since = len(self.log.events)
         if self.config.is_dir():
             self.config.rmdir()
         self.config.write_bytes(b"[worker]\ncount = %d\n" % count)
         generation = self.status()["generation"] + 1
         self.pool.signal("HUP")
         self._settle(f"a recycle to {count}", count, generation)
-        ends = ("recycle.finished", "recycle.failed")
-        self.wait(lambda: any(self.log.found(end, since) for end in ends), 5, "its last line")
-        if self.log.found("recycle.failed", since):
-            self.wrong.append(f"a recycle after chaos: {self.log.found('recycle.failed', since)}")
+        ends = ("finished", "failed")
+        self.wait(lambda: any(self._told(end, generation) for end in ends), 5, "its last line")
+        self.wrong += [f"a recycle after chaos: {end}" for end in self._told("failed", generation)]
+
+    def _told(self, end: str, generation: int) -> list[dict[str, Any]]:
+        # A reader who was stalled may have lines of chaos's own recycles still to come.
+        found = self.log.found(f"recycle.{end}")
+        return [event for event in found if event["generation"] >= generation]
 
     def _all_answer(self, load: Load) -> None:
         """Wait until each worker, and none but those, has answered."""
@@ -237,11 +254,55 @@ class Ordeal:
         victim = self._victim(step)
         if victim is not None:
             self.kills.setdefault(self.seen[victim], time.time())
+            self.done[step.what] += 1
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, number)
 
     def _segv(self, step: Step) -> None:
         self._kill(step, signal.SIGSEGV)
+
+    def _oom(self, step: Step) -> None:
+        victim = self._victim(step)
+        if victim is None:
+            return
+        before = time.time()
+        with contextlib.suppress(OSError):  # no such controller
+            if kill_by_memory(victim):
+                self.kills.setdefault(self.seen[victim], before)
+                self.done[step.what] += 1
+
+    def _frost(self, step: Step) -> None:
+        victim = self._victim(step)
+        if step.ends or victim is None:
+            self._release(step)
+            return
+        is_all = step.luck[1] < 1 / 3
+        pids = (self.pool.pid, *proc.children(self.pool.pid)) if is_all else (victim,)
+        self._confine(step, "freezer", pids, "freezer.state", "FROZEN")
+
+    def _forks(self, step: Step) -> None:
+        if step.ends:
+            self._release(step)
+        else:
+            self._confine(step, "pids", (self.pool.pid,), "pids.max", "1")
+
+    def _confine(self, step: Step, controller: str, pids: tuple[int, ...], *value: str) -> None:
+        with contextlib.suppress(OSError):  # no such controller
+            self._under_way[step.number] = group = Group(controller, pids[0])
+            group.take(*pids)
+            group.set(*value)
+            self.done[step.what] += 1
+
+    def _release(self, step: Step) -> None:
+        group = self._under_way.pop(step.number, None)
+        if group is not None:
+            group.back()
+
+    def _clock(self, step: Step) -> None:
+        """Jump ahead or back, and to the true time at the end."""
+        if self._clock_of_all.jumps:
+            self._clock_of_all.set(0.0 if step.ends else step.luck[0] * 2 - 1)
+            self.done[step.what] += not step.ends
 
     def _stop(self, step: Step) -> None:
         self._halt(step, self._victim(step))

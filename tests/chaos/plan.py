@@ -12,8 +12,12 @@ from typing import NamedTuple
 WEIGHTS = {
     "kill": 5,
     "segv": 2,
+    "oom": 2,  # the kernel's OOM killer takes a worker
     "stop": 3,  # a worker; ended by CONT
     "freeze": 1,  # srvinit itself; ended by CONT
+    "frost": 2,  # the freezer's cgroup holds a worker, or srvinit and all of them
+    "forks": 2,  # the pids cgroup lets srvinit fork nobody
+    "clock": 3,  # the wall clock jumps by up to a day, for srvinit and all of its workers
     "descriptors": 2,  # srvinit may open no more (RLIMIT_NOFILE)
     "inject": 2,  # a system call of srvinit fails: mostly the fork
     "stall": 2,  # nobody reads the log
@@ -26,10 +30,20 @@ WEIGHTS = {
 LASTS_S = {
     "stop": (0.1, 1.2),
     "freeze": (0.1, 0.6),
+    "frost": (0.1, 1.0),
+    "forks": (0.2, 1.0),
+    "clock": (0.1, 1.0),
     "descriptors": (0.2, 1.0),
     "inject": (0.2, 0.8),
     "stall": (0.3, 2.0),
     "close": (0.1, 1.0),
+}
+#: What does not go together: strace lets go of nobody who is frozen (ptrace(2)).
+APART = {
+    "stall": ("stall", "close"),
+    "close": ("stall", "close"),
+    "frost": ("frost", "inject"),
+    "inject": ("frost", "inject"),
 }
 #: Calls that fail while they are injected: (call, errno, strace's `when`).
 FAILING = (
@@ -37,6 +51,8 @@ FAILING = (
     ("clone,?clone3,?fork,?vfork", "ENOMEM", "1+2"),
     ("pipe2", "ENFILE", "1+"),
     ("memfd_create", "ENOMEM", "1+"),
+    ("splice", "ENOSPC", "1+"),
+    ("splice", "ENOMEM", "1+"),
 )
 STORM = ("HUP", "USR1", "TTIN", "TTOU", "CHLD")
 CONFIGS = (
@@ -77,6 +93,7 @@ class Plan(NamedTuple):
     seed: str
     steered: bool
     recycles_at_the_end: bool  # TERM comes into the middle of a recycle
+    clock_jumps: bool  # under libfaketime, which the other runs do without
     steps: list[Step]
 
     def __str__(self) -> str:
@@ -89,19 +106,21 @@ def plan(seed: str, seconds: float) -> Plan:
     """Draw what is done in so many seconds; each thing that begins ends within them."""
     draw = random.Random(seed)  # noqa: S311  no secret
     steered, recycles_at_the_end = draw.random() < 1 / 2, draw.random() < 1 / 2
+    clock_jumps = draw.random() < 1 / 2
+    weights = {what: often for what, often in WEIGHTS.items() if clock_jumps or what != "clock"}
     steps: list[Step] = []
     free_at = dict.fromkeys(LASTS_S, 0.0)  # the same thing does not begin twice at a time
     at = 0.0
     while (at := at + draw.uniform(0.02, 0.4)) < seconds:
-        what = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        what = draw.choices(list(weights), list(weights.values()))[0]
         luck = tuple(draw.random() for _ in range(8))
         lasts_s = draw.uniform(*LASTS_S.get(what, (0.0, 0.0)))
         if what not in LASTS_S:
             steps.append(Step(at, len(steps), False, what, luck))  # noqa: FBT003
-        elif at >= free_at[what if what != "close" else "stall"]:
-            for kind in (what, "stall", "close") if what in {"stall", "close"} else (what,):
+        elif at >= free_at[what]:
+            for kind in APART.get(what, (what,)):
                 free_at[kind] = at + lasts_s
             number = len(steps)
             steps.append(Step(at, number, False, what, luck))  # noqa: FBT003
             steps.append(Step(min(at + lasts_s, seconds), number, True, what, luck))  # noqa: FBT003
-    return Plan(seed, steered, recycles_at_the_end, sorted(steps))
+    return Plan(seed, steered, recycles_at_the_end, clock_jumps, sorted(steps))

@@ -8,11 +8,13 @@ the hour tells how many did.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +42,17 @@ def seeds() -> Iterator[str]:
 def main() -> int:
     """Run them; return 1 if one went wrong."""
     runs = failures = 0
+    total: Counter[str] = Counter()
     for seed in seeds():
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
         chosen = plan(seed, SECONDS)
         wrong = judge(chosen, folder)
         runs += 1
+        told = json.loads((folder / "done.json").read_text())
+        total.update(told["deeds"])
+        total.update({"workers' lives": told["lives"], "workers killed": told["kills"]})
+        for figures in told["requests"].values():
+            total.update({"requests": figures["requests"], "requests lost": figures["lost"]})
         if not wrong:
             shutil.rmtree(folder)
             print(f"{runs}: seed {seed}, {len(chosen.steps)} steps: well", flush=True)
@@ -52,6 +60,7 @@ def main() -> int:
         failures += 1
         again = f"CHAOS_SEED={seed} CHAOS_S={SECONDS:g} pytest tests/chaos"
         print(f"{runs}: WRONG in {folder}; again: {again}", *wrong, chosen, sep="\n", flush=True)
+    print(*(f"{number:7} {what}" for what, number in sorted(total.items())), sep="\n")
     print(f"{runs} runs, {failures} of them went wrong")
     return int(failures > 0)
 

@@ -7,6 +7,7 @@ Every rule about lines that are there holds all the same.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,9 @@ def _keep(ordeal: Ordeal) -> None:
     """Leave what is needed to understand it beside the plan."""
     lines = [repr(event) for event in ordeal.log.events] + ordeal.log.strays
     (ordeal.folder / "events").write_text("\n".join(lines))
+    requests = {kind: ordeal.losses[kind] for kind in ("new", "kept") if ordeal.losses}
+    done = {"deeds": ordeal.done, "lives": len(ordeal.seen), "kills": len(ordeal.kills)}
+    (ordeal.folder / "done.json").write_text(json.dumps({**done, "requests": requests}))
     (ordeal.folder / "seen").write_text(f"{ordeal.seen}\n{ordeal.kills}\n{ordeal.losses}\n")
 
 

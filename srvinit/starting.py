@@ -1,9 +1,9 @@
-"""How a worker is started, and a run of srvinit up to its first worker.
+"""How a worker is started, and a run of srvinit up to its first workers.
 
-The first worker is started before the loop and the core are imported, which would take a third of
-the time until it runs. Nothing is decided by that: the core's first order is to start just this
-worker, whatever the settings are (tests/simulated.py holds it to that, in each of its runs). So the
-order is carried out ahead, and what came of it is kept until it is given.
+Those are started before the loop and the core are imported, which would take a third of the time
+until they run. Nothing is decided by that: the core's first orders are to start just these, one in
+each slot, whatever the settings are (tests/simulated.py holds it to that, in each of its runs). So
+the orders are carried out ahead, and what came of them is kept until they are given.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from srvinit.kernel.notify import NotifySocket
     from srvinit.kernel.readiness import ListenProbe
     from srvinit.options import Options
+    from srvinit.orphans import Orphans
     from srvinit.setup import Setup
     from srvinit.watch import Emit
 
 STATUS_OF_OUR_FAULT = 1
-# The core's first order: slot, generation and seat of the worker that it is to start.
-FIRST = 0, 1, 0
+
+
+def first_orders(count: int) -> list[tuple[int, int, int]]:
+    """List slot, generation and seat of the workers that the core has started at first."""
+    return [(number, 1, number) for number in range(count)]
 
 
 class Running:
@@ -61,6 +65,11 @@ class Running:
         self.failed: Failed | None = None  # why there was no exec
         self.is_killed = False  # by srvinit
         self.refusals = 0  # messages that were not believed
+
+    @property
+    def own_fds(self) -> list[int]:
+        """The descriptors that are srvinit's alone, of one that was just started."""
+        return [self.exec_fd] if self.notify is None else [self.exec_fd, self.notify.fd]
 
 
 class Starter:
@@ -115,7 +124,7 @@ class Starter:
 
 
 class Start:
-    """A run of srvinit up to its first worker; the supervisor goes on from there."""
+    """A run of srvinit up to its first workers; the supervisor goes on from there."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -123,7 +132,9 @@ class Start:
         self.listening = Listening(self.telling.emit)
         self.starter = Starter(setup, self.listening, self.telling.emit)
         self.count = 0  # worker.count, worked out
-        self._first: Running | Exception | None = None  # what became of it, until it is ordered
+        self.orphans: Orphans
+        # What came of the first orders, until they are given.
+        self._ahead: dict[tuple[int, int, int], Running | Exception] = {}
 
     def open(self) -> None:
         """Open the sockets and prepare the workers.
@@ -140,27 +151,39 @@ class Start:
         self.listening.open(options, self.setup.inherited, self.count)
         self.starter.prepare(options)
 
-    def start_first(self) -> None:
-        """Carry the core's first order out, ahead of it."""
-        slot, generation, seat = FIRST
-        own_fds = (self.telling.reserved_fd,)
-        try:
-            self._first = self.starter.start((slot, seat), generation, self.count, own_fds)
-        except (KernelRefused, *LACKS) as refused:
-            self._first = refused
-        posix.sched_yield()  # if it is queued behind us on our CPU it goes first
+    def start_ahead(self) -> None:
+        """Carry the core's first orders out."""
+        own_fds = [self.telling.reserved_fd]
+        for order in first_orders(self.count):
+            slot, generation, seat = order
+            try:
+                running = self.starter.start((slot, seat), generation, self.count, (*own_fds,))
+            except (KernelRefused, *LACKS) as refused:
+                self._ahead[order] = refused
+            else:
+                self._ahead[order] = running
+                own_fds += running.own_fds
+        posix.sched_yield()  # who is queued behind us on our CPU goes first
 
-    def take_first(self) -> Running | None:
-        """Hand over what was started ahead; None if it was before. Raises what prevented it."""
-        first, self._first = self._first, None
-        if isinstance(first, Exception):
-            raise first
-        return first
+    def take(self, slot: int, generation: int, seat: int) -> Running | None:
+        """Hand over what was started ahead of this order, if it was; raise what prevented it."""
+        ahead = self._ahead.pop((slot, generation, seat), None)
+        if isinstance(ahead, Exception):
+            raise ahead
+        return ahead
+
+    def adopt(self) -> None:
+        """Have orphans come here from now on: before a worker has got so far as to leave any."""
+        from srvinit.orphans import Orphans
+
+        self.orphans = Orphans(self.listening, self.telling.emit)
+        self.orphans.adopt()
 
     def abandon(self) -> None:
-        """Kill the first worker if nobody took it over: it must not outlive srvinit."""
-        if isinstance(self._first, Running):
-            signals.send_group(self._first.pid, "KILL")
+        """Kill those that nobody took over: they must not outlive srvinit."""
+        for ahead in self._ahead.values():
+            if isinstance(ahead, Running):
+                signals.send_group(ahead.pid, "KILL")
 
 
 def run(setup: Setup) -> int:
@@ -186,8 +209,9 @@ def _run(start: Start) -> int:
         start.telling.emit("socket.failed", {"address": refused.what, "error": str(refused)})
         start.telling.emit_exit(STATUS_OF_OUR_FAULT, "a socket cannot be had")
         return STATUS_OF_OUR_FAULT
-    start.start_first()
+    start.start_ahead()
     try:
+        start.adopt()
         from srvinit.supervisor import Supervisor
 
         return Supervisor(start).run()

@@ -41,7 +41,7 @@ SETTLE_RETRY_S = 1.0
 
 
 class Supervisor:
-    """One run of srvinit, from its first worker to its exit status. All signals must be blocked."""
+    """One run of srvinit, from its first workers to its exit status. Signals must be blocked."""
 
     def __init__(self, start: Start) -> None:
         self.status: int | None = None
@@ -70,17 +70,13 @@ class Supervisor:
         }
 
     def run(self) -> int:
-        """Start the other workers and live until the core says Exit; return the exit status."""
+        """Live until the core says Exit; return the exit status."""
         self._watch.configure(self._options)
         self.pool = Pool(self._options, self._start.count)
+        self._orphans = self._start.orphans
         self._watch.seating = self._listening.seating
         is_steered = self._listening.seating is not None
         self._feed(events.Begin(bool(self._setup.inherited), is_steered))
-        posix.sched_yield()  # a worker that is queued behind us on our CPU goes first
-        from srvinit.orphans import Orphans
-
-        self._orphans = Orphans(self._listening, self._emit)
-        self._orphans.adopt()  # before a worker has got so far as to leave any
         while self.status is None:
             self._survive(self._turn)
         self._listening.end()
@@ -231,7 +227,8 @@ class Supervisor:
     def _spawn(self, order: actions.Spawn) -> events.Event:
         running = None
         try:
-            running = self._start.take_first() or self._start_worker(order)
+            running = self._start.take(order.slot, order.generation, order.seat)
+            running = running or self._start_worker(order)
             self._watch.add(running)
         except (KernelRefused, *LACKS) as refused:
             if running is not None:  # it runs, but nobody would know: it ends as an orphan does

@@ -83,7 +83,7 @@ class World:
         self.logs: list[tuple[float, str, dict[str, Any]]] = []
         self.told: list[str] = []  # what the manager was told
         self.orders: list[tuple[float, Action]] = []
-        self.spawned = self.ordered = 0  # workers
+        self.spawned = 0
         self.keeps_history = True  # `logs`, `orders` and `reaped` grow without end
         self.exit: actions.Exit | None = None
         self.exited_at = 0.0
@@ -168,7 +168,12 @@ class World:
         waiting = [event]
         while waiting and self.exit is None:
             event = waiting.pop(0)
+            is_first = not self.pool.slots
             orders = self.pool.handle(event, self.now)
+            if is_first and isinstance(event, events.Begin):  # carried out ahead, in srvinit
+                spawns = [order for order in orders if isinstance(order, actions.Spawn)]
+                ordered = [(order.slot, order.generation, order.seat) for order in spawns]
+                assert ordered == starting.first_orders(self.pool.count)
             answers = []
             for order in orders:
                 answer = self._perform[type(order)](order)
@@ -192,9 +197,6 @@ class World:
     # --- orders -------------------------------------------------------------------------------
 
     def _spawn(self, order: actions.Spawn) -> Event:
-        if not self.ordered:  # srvinit has carried it out before it imported the core
-            assert (order.slot, order.generation, order.seat) == starting.FIRST
-        self.ordered += 1
         behaviour = self.choose(self, order)
         self.seats.add(order.seat)
         if behaviour.fails_to_spawn:

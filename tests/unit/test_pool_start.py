@@ -7,7 +7,7 @@ from pools import exit_status, pool_of, settled
 from simulated import Behaviour, in_turn
 
 from srvinit.lifecycle import actions, events
-from srvinit.starting import FIRST
+from srvinit.starting import first_orders
 
 
 def test_begin_spawns_one_worker_a_slot() -> None:
@@ -39,17 +39,18 @@ def test_deadlines_that_fall_on_one_instant_are_all_kept() -> None:
 
 @pytest.mark.parametrize("is_steered", [False, True], ids=["shared", "steered"])
 @pytest.mark.parametrize("count", [1, 4])
-def test_the_first_order_is_the_one_that_was_carried_out_ahead(
+def test_the_first_orders_are_those_that_were_carried_out_ahead(
     count: int, *, is_steered: bool
 ) -> None:
-    """srvinit/starting.py starts the first worker before it has imported the core."""
-    world = pool_of(count, is_steered=is_steered, recycle_max_surge=0, recycle_max_unavailable=1)
+    """srvinit/starting.py starts the first workers before it has imported the core."""
+    pool = pool_of(
+        count, is_steered=is_steered, recycle_max_surge=0, recycle_max_unavailable=1
+    ).pool
 
-    world.begin()
+    orders = pool.handle(events.Begin(is_steered=is_steered), 0.0)
 
-    spawned = [order for _, order in world.orders if isinstance(order, actions.Spawn)]
-    first = spawned[0]
-    assert (first.slot, first.generation, first.seat) == FIRST
+    spawns = [order for order in orders if isinstance(order, actions.Spawn)]
+    assert [(order.slot, order.generation, order.seat) for order in spawns] == first_orders(count)
 
 
 def test_a_worker_that_is_not_ready_in_time_is_killed_and_started_anew() -> None:

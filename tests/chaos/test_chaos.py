@@ -6,17 +6,25 @@ with new seeds for SRVINIT_SOAK_S seconds.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
+import signal
+import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import clock
+import harness
+import proc
 import pytest
+from cgroups import Group, kill_by_memory
 from plan import WEIGHTS, plan
 from scenes import as_root
 from verdict import judge, lost, untrue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SECONDS = float(os.environ.get("CHAOS_S", "5"))
@@ -42,6 +50,48 @@ def test_a_seed_is_a_plan() -> None:
         assert {step.what for step in steps if not step.ends and step.number in ended}
     assert {plan(seed, SECONDS).steered for seed in SEEDS[:2]} == {True, False}
     assert {step.what for seed in SEEDS[:2] for step in plan(seed, 20).steps} == set(WEIGHTS)
+
+
+# --- what it does, done once: a plan leaves out what the machine has not --------------------------
+
+
+def test_the_clock_that_jumps_is_installed() -> None:
+    if clock.LIBRARY is None:
+        harness.missing("libfaketime")
+
+
+@as_root
+def test_the_groups_of_the_kernel_do_what_they_are_for() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as victim:
+        try:
+            with group("freezer", victim.pid) as frozen:
+                frozen.set("freezer.state", "FROZEN")
+                held = frozen.path / "freezer.state"
+                proc.wait_until(lambda: held.read_text() == "FROZEN\n", 10, "it to be frozen")
+            with group("pids", victim.pid) as alone:
+                alone.set("pids.max", "1")
+                assert (alone.path / "pids.current").read_text() == "1\n"
+            proc.wait_until(lambda: proc.state(victim.pid) == "S", 10, "it to be thawed")
+            with group("memory", victim.pid):
+                pass
+            assert kill_by_memory(victim.pid)
+        finally:
+            victim.kill()
+        assert victim.wait(10) == -signal.SIGKILL
+
+
+@contextlib.contextmanager
+def group(controller: str, pid: int) -> Iterator[Group]:
+    """Hold a process in a group for the time of a `with`; skip, and be counted, without one."""
+    try:
+        made = Group(controller, pid)
+    except OSError as refused:
+        pytest.skip(f"MISSING: a cgroup (v1) of {controller} that may be written: {refused}")
+    try:
+        made.take(pid)
+        yield made
+    finally:
+        made.back()
 
 
 # --- the oracle itself ---------------------------------------------------------------------------

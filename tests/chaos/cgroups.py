@@ -10,13 +10,15 @@ import contextlib
 import os
 import re
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 
 import proc
 
 ROOT = Path("/sys/fs/cgroup")
-HOG = 'echo $$ > "$0/cgroup.procs" && exec tail /dev/zero'
+# What it writes to a tmpfs is the group's and not its own: who is large itself may be taken first.
+HOG = 'echo $$ > "$0/cgroup.procs" && exec cat /dev/zero > "$1"'
 
 
 class Group:
@@ -58,20 +60,21 @@ class Group:
         proc.wait_until(is_gone, 10, f"{self.path} to be empty")
 
 
-def kill_by_memory(pid: int) -> bool:
-    """Let the kernel's OOM killer take a process, in a group with a hog; tell whether it did."""
+def kill_by_memory(pid: int) -> None:
+    """Let the kernel's OOM killer take a process, in a group with a hog."""
     group = Group("memory", pid)
     try:
         group.set("memory.limit_in_bytes", "8M")
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
         group.take(pid)
-        hog = subprocess.Popen(["sh", "-c", HOG, os.fspath(group.path)])
-        try:
-            hog.wait(10)  # the killer takes it too, the worker first
-        finally:
-            hog.kill()
-            hog.wait()
-        return proc.state(pid) in "ZX"
+        with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+            hog = subprocess.Popen(["sh", "-c", HOG, os.fspath(group.path), file.name])
+            try:
+                hog.wait(10)  # the killer takes it too, after the victim
+            finally:
+                hog.kill()
+                hog.wait()
+        proc.wait_until(lambda: proc.state(pid) in "ZX", 10, f"{pid} to be killed for memory")
     finally:
         group.back()

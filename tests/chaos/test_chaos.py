@@ -74,7 +74,7 @@ def test_the_groups_of_the_kernel_do_what_they_are_for() -> None:
             proc.wait_until(lambda: proc.state(victim.pid) == "S", 10, "it to be thawed")
             with group("memory", victim.pid):
                 pass
-            assert kill_by_memory(victim.pid)
+            kill_by_memory(victim.pid)
         finally:
             victim.kill()
         assert victim.wait(10) == -signal.SIGKILL

@@ -179,7 +179,7 @@ class Ordeal:
             return sorted(map(int, os.listdir(f"/proc/{self.pool.pid}/fd")))  # noqa: PTH208
         return []
 
-    def _settle(self, after: str, count: int | None = None, generation: int = 1) -> None:
+    def _settle(self, after: str, count: int | None = None) -> None:
         """Wait until srvinit has what it wants, and nothing more to do."""
 
         def is_settled() -> bool:
@@ -187,7 +187,6 @@ class Ordeal:
             wanted = {"serving": told.get("count"), "settled": told.get("count")}
             return (
                 bool(told)
-                and told["generation"] >= generation
                 and (count is None or told["count"] == count)
                 and {name: told[name] for name in wanted} == wanted
                 and len(told["workers"]) == told["count"]
@@ -202,17 +201,17 @@ class Ordeal:
         if self.config.is_dir():
             self.config.rmdir()
         self.config.write_bytes(b"[worker]\ncount = %d\n" % count)
-        generation = self.status()["generation"] + 1
         self.pool.signal("HUP")
-        self._settle(f"a recycle to {count}", count, generation)
+        self._settle(f"a recycle to {count}", count)
+        # Not asked before: a srvinit that just had no descriptor left may have an old status. And
+        # lines of chaos's own recycles may still come, from behind a reader who was stalled.
+        generation = self.status()["generation"]
         ends = ("finished", "failed")
         self.wait(lambda: any(self._told(end, generation) for end in ends), 5, "its last line")
         self.wrong += [f"a recycle after chaos: {end}" for end in self._told("failed", generation)]
 
     def _told(self, end: str, generation: int) -> list[dict[str, Any]]:
-        # A reader who was stalled may have lines of chaos's own recycles still to come.
-        found = self.log.found(f"recycle.{end}")
-        return [event for event in found if event["generation"] >= generation]
+        return [one for one in self.log.found(f"recycle.{end}") if one["generation"] == generation]
 
     def _all_answer(self, load: Load) -> None:
         """Wait until each worker, and none but those, has answered."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import deploying
 import drawing
 import growth
+import programs
 import reloading
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ BUSY = (
 QUIET = "Load beside it: {load_before} at the start, {load_after} at the end, its own included."
 PREFERRED = "; all that was measured, on both sides, ran at nice {nice}"
 
+# From a run of its own, whichever page it goes into.
+GROWTH = programs.ROOT / "docs" / "growth.json"
 LONG_LIVES = """\
 ## A long life
 
@@ -122,7 +125,7 @@ def write(docs: Path, machine: dict[str, Any], extent: Extent, grids: list[Grid]
             (docs / f"benchmarks-{name}.svg").write_text(picture, encoding="utf-8")
             parts.append(f"![{title_of(picture)}](benchmarks-{name}.svg)\n")
         parts.append(table(grid.head, [bold(row) for row in grid.rows]))
-    parts.append(of_long_lives(json.loads((docs / "growth.json").read_text(encoding="utf-8"))))
+    parts.append(of_long_lives(json.loads(GROWTH.read_text(encoding="utf-8"))))
     parts.append(commands(machine))
     (docs / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 

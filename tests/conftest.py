@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Have SIGHUP as a shell gives it, below nohup too: tests say what workers find ignored."""
+    """Have the signals as a terminal gives them: tests say what workers find ignored.
+
+    nohup leaves SIGHUP ignored, and a script's `&` the other two.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

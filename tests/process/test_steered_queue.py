@@ -43,6 +43,7 @@ def test_who_waits_for_it_is_served_after_a_recycle(srvinit: Start) -> None:
     pool = start(srvinit, "-w2", LOOKING, *more, command=python("stubborn.py"))
     victim = serving(pool)[0]["pid"]
     os.kill(pool.outside(victim), signal.SIGUSR2)
+    pool.wait_output("takes nobody")
     early = hello(port_of(pool), 40)
     stuck = pool.wait_event("worker.queue_stuck", pid=victim)["waiting"]
     pool.signal("HUP")

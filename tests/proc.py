@@ -40,12 +40,12 @@ def all_pids() -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the pids of the children of all threads of a process, zombies included."""
-    return [
-        int(child)
-        for tasks in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in read(tasks).split()
-    ]
+    """Return the pids of the children of all threads, zombies included; none of one that is gone."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in read(thread / "children").split()]
 
 
 def read(path: str | os.PathLike[str]) -> bytes:

@@ -40,7 +40,7 @@ def all_pids() -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the pids of the children of all threads, zombies included; none of one that is gone."""
+    """Return the pids of the children of all threads, zombies included; none if it is gone."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:

@@ -37,6 +37,13 @@ def delete(kube: Kube, pod: str) -> float:
     return asked_at
 
 
+def evict(kube: Kube, pod: str) -> str:
+    """Ask for a pod's eviction, as `kubectl drain` does; return kubectl's exit status and words."""
+    order = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/default/pods/{pod}/eviction"
+    return kube.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(order), fails=True)
+
+
 def request(pod: dict[str, Any], path: str) -> socket.socket:
     """Send a request to a pod, and do not wait for its answer."""
     connection = socket.create_connection((pod["status"]["podIP"], 8080), timeout=30)
@@ -92,6 +99,36 @@ def test_scaling_in_and_out_under_load_loses_nothing(kube: Kube, release: Instal
         scale_to(3)
 
     assert_nothing_is_lost(kube, web, scale)
+
+
+def test_evictions_under_load_go_one_at_a_time_and_lose_nothing(
+    kube: Kube, release: Install
+) -> None:
+    """The PodDisruptionBudget: who drains a node has to wait for the first pod's replacement."""
+    web = release("evict", {"replicas": 2, "settings": {"shutdown": {"delay": "4s"}}})
+    web.roll_out()
+    first, second = (pod["metadata"]["name"] for pod in web.pods())
+
+    def wait_allowed() -> None:
+        def allowed() -> bool:
+            status = kube.get("poddisruptionbudget", "evict").get("status", {})
+            return bool(status.get("disruptionsAllowed") == 1)
+
+        proc.wait_until(allowed, 60, "the budget to allow an eviction")
+
+    def drain() -> None:
+        wait_allowed()
+        assert evict(kube, first).startswith("0\n")
+        assert "violate the pod's disruption budget" in evict(kube, second)
+        wait_allowed()
+        assert evict(kube, second).startswith("0\n")
+        proc.wait_until(
+            lambda: {first, second}.isdisjoint(pod["metadata"]["name"] for pod in web.pods()),
+            90,
+            "the evicted pods to be gone",
+        )
+
+    assert_nothing_is_lost(kube, web, drain)
 
 
 # --- one pod's death ---------------------------------------------------------------------------

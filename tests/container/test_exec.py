@@ -48,7 +48,8 @@ def test_every_command_works_in_a_hardened_container(
     assert len(said[1].stdout.splitlines()[-2:]) == 2
     assert ctl("recycle", "--help").returncode == 0
 
-    assert ctl("stop").returncode == 0
+    # PID 1 may end, and everyone of its namespace with it, before the exec has
+    assert ctl("stop").returncode in {0, 137}
     assert container.exit_status() == 0
     assert container.wait_event("recycle.finished")["generation"] == 2
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from srvinit.settings.addresses import Bind
     from srvinit.watch import Emit
 
-# Under a flood a place in the queue is a wait of a millisecond, and no place one of a second: TCP
-# tries again. Beyond these, a probe has mostly run out of time either way.
-BACKLOG = 512
+# Whom the queue has no place for tries again after a second, which is all that a probe has. The
+# helper empties it every 60 ms or so; the kernel has its own limit (somaxconn, 4096 since 5.4).
+BACKLOG = 4096
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 30.0
 RETRY_GROWTH = 2.0

@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING
 
 import proc
 import pytest
+from flooding import Flood
 from load import Load
-from probing import HTTP, ask, ask_at, connected, fds_of, helper_of, metric, sockets_of
+from probing import (
+    HTTP,
+    address_of,
+    ask,
+    ask_at,
+    connected,
+    fds_of,
+    helper_of,
+    metric,
+    sockets_of,
+)
 from scenes import (
     BIND,
     LISTEN,
@@ -285,23 +296,10 @@ def stopped(pool: Srvinit) -> Iterator[None]:
 @contextlib.contextmanager
 def flooded(pool: Srvinit) -> Iterator[None]:
     """Ask without end, on connections that are never read, and with nonsense."""
-    address = pool.wait_event("endpoint.started")["address"]
-    over = threading.Event()
-
-    def flood(what: bytes) -> None:
-        while not over.is_set():
-            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-                for _ in range(20):
-                    stack.enter_context(connected(address, 1)).sendall(what)
-
-    whats = (b"GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n" * 20, b"GET /", bytes(1000))
-    threads = [threading.Thread(target=flood, args=(what,)) for what in whats]
-    for thread in threads:
-        thread.start()
-    yield
-    over.set()
-    for thread in threads:
-        thread.join()
+    with Flood(address_of(pool), source="127.0.0.2") as flood:
+        flood.wait_connections(3_000)
+        yield
+        flood.wait_connections(3_000)  # it has not ended
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Connect = Callable[[], socket.socket]
+    Flood = Callable[..., list[socket.socket]]
 
 LARGE = b"x" * 8_000_000  # more than any pair of socket buffers takes
+
+
+NUMBERS = itertools.count()
 
 
 def answer(question: Question) -> Answer:
@@ -27,6 +32,8 @@ def answer(question: Question) -> Answer:
         raise ZeroDivisionError("on purpose")
     if question.path == "/large":
         return Answer(200, LARGE)
+    if question.path == "/number":
+        return http.text(200, f"answer {next(NUMBERS)}")
     return http.text(200, f"{question.path} {question.accept}")
 
 
@@ -197,6 +204,110 @@ def test_who_connects_too_often_displaces_who_has_waited_longest(connect: Connec
     assert until_end(first) == b""
     assert ask(others[-1])[0].startswith(b"HTTP/1.1 200")
     assert ask(others[0])[0].startswith(b"HTTP/1.1 200"), "no more than needed were displaced"
+
+
+@pytest.fixture
+def by_hand() -> Iterator[tuple[Server, Flood]]:
+    """Have a server whose turns the test takes, and who connects to it from an address."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096))
+        ours, theirs = os.pipe()
+        stack.callback(os.close, ours)
+        stack.callback(os.close, theirs)
+        server = Server(listener, answer, ours)
+        stack.callback(server.close)
+
+        def connect(number: int, source: str, sent: bytes = b"") -> list[socket.socket]:
+            where, whence = listener.getsockname(), (source, 0)
+            made = [
+                stack.enter_context(socket.create_connection(where, 5, whence))
+                for _ in range(number)
+            ]
+            for client in made:
+                client.sendall(sent)
+            return made
+
+        yield server, connect
+
+
+PROBE = b"GET /livez HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /", b"\0" * 100, PROBE, PROBE.replace(b"close", b"keep-alive") * 20],
+    ids=["nothing", "half", "nonsense", "probes", "many in one go"],
+)
+def test_a_probe_behind_a_flood_is_answered_in_the_turn_that_finds_it(
+    by_hand: tuple[Server, Flood], sent: bytes
+) -> None:
+    """More connections than are ever kept came before it: all are taken in, and it has its turn."""
+    server, connect = by_hand
+    connect(http.MOST_HELD + 100, "127.0.0.2", sent)
+    [probe] = connect(1, "127.0.0.1", PROBE)
+
+    server.turn()
+
+    assert until_end(probe).endswith(b"/livez \n")
+
+
+def test_a_probe_whose_request_comes_late_finds_its_connection_still_there(
+    by_hand: tuple[Server, Flood],
+) -> None:
+    """Between a probe's connection and its request a flood goes on, from the same address too."""
+    server, connect = by_hand
+    connect(http.MOST_CONNECTIONS * 2, "127.0.0.1")
+    [probe] = connect(1, "127.0.0.1")
+    server.turn()
+    connect(http.MOST_CONNECTIONS * 2, "127.0.0.1")
+    probe.sendall(PROBE)
+
+    server.turn()
+
+    assert until_end(probe).endswith(b"/livez \n")
+
+
+def test_a_flood_displaces_its_own_and_not_a_scraper_that_keeps_its_connection(
+    by_hand: tuple[Server, Flood],
+) -> None:
+    server, connect = by_hand
+    [scraper] = connect(1, "127.0.0.1", PROBE.replace(b"close", b"keep-alive"))
+    server.turn()
+    assert one_answer(scraper)[1] == b"/livez \n"
+
+    for _ in range(2):
+        connect(http.MOST_HELD, "127.0.0.2")
+        server.turn()
+        time.sleep(http.REACH_S)  # what is tested is who is closed for having waited this long
+    scraper.sendall(PROBE)
+    server.turn()
+
+    assert until_end(scraper).endswith(b"/livez \n")
+
+
+def test_the_same_question_in_one_turn_is_answered_once_and_anew_in_the_next(
+    by_hand: tuple[Server, Flood],
+) -> None:
+    server, connect = by_hand
+    answers = []
+    for _ in range(2):
+        clients = connect(20, "127.0.0.1", PROBE.replace(b"/livez", b"/number"))
+        server.turn()
+        answers.append({until_end(client).partition(b"answer ")[2] for client in clients})
+
+    assert [len(found) for found in answers] == [1, 1]
+    assert answers[0] != answers[1]
+
+
+def test_more_that_came_with_the_last_request_does_not_cost_its_answer(
+    by_hand: tuple[Server, Flood],
+) -> None:
+    server, connect = by_hand
+    [client] = connect(1, "127.0.0.1", PROBE * 2)
+
+    server.turn()
+
+    assert until_end(client).count(b"/livez \n") == 1
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /"], ids=["nothing", "half"])

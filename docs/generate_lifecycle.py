@@ -55,7 +55,7 @@ something to do, until none has:
 
 {rules}
 
-Before each of them, where sockets are steered (`bind.mode=steered`): {steering}
+Before each of them, where sockets are steered (`bind.mode` steered or swapped): {steering}
 
 A shutdown takes the pool through its phases:
 

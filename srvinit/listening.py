@@ -70,8 +70,8 @@ class Listening:
         self._move_endpoint(options, fresh)
 
     def _open_sockets(self, options: Options, inherited: list[Inherited], count: int) -> None:
-        if options.bind_mode == "steered" and not inherited:
-            self._open_seats(options, range(count))
+        if options.bind_mode != "shared" and not inherited:
+            self._open_seats(options, range(1 if options.bind_mode == "swapped" else count))
         from srvinit.kernel import sockets
 
         try:

@@ -155,7 +155,6 @@ class Options:
         "steered: time to read what it has accepted; how long a worker that gets no new "
         "connections any more has before its stop signal",
     )
-
     worker_max_queue: int = setting(
         whole_or_off(2**31 - 1),
         "off",
@@ -194,11 +193,11 @@ class Options:
         "EAGAIN. Inherited sockets stay as they are",
     )
     bind_mode: str = setting(
-        choice("shared", "steered"),
+        choice("shared", "steered", "swapped"),
         "shared",
-        "shared, steered; `shared`: one queue for all workers, right for those that serve one "
-        "request at a time; `steered`: a TCP socket for each worker, and the kernel is steered "
-        "away from a worker before it is stopped, right for event loops. Cannot change on SIGHUP",
+        "shared, steered, swapped; one queue for all workers; one for each TCP worker, and the "
+        "kernel is steered away from it before it is stopped; or one for all, and a recycle brings "
+        "another with all workers at once (docs/steering.md). Cannot change on SIGHUP",
         metavar="MODE",
     )
 
@@ -361,7 +360,8 @@ class Options:
 
     def surge(self, count: int) -> int:
         """Return how many live workers a recycle may have above `count`."""
-        return self.recycle_max_surge.of(count, round_up=True)
+        surge = self.recycle_max_surge.of(count, round_up=True)
+        return max(surge, count) if self.bind_mode == "swapped" else surge
 
     def unavailable(self, count: int) -> int:
         """Return how many ready workers a recycle may have below `count`.

@@ -154,10 +154,13 @@ def worker_count(options: Options) -> tuple[int, str]:
 def check_descriptors(options: Options, count: int) -> None:
     """Refuse a start that would run out of descriptors. Raises UsageError."""
     sockets = len(options.bind) + (options.http is not None)  # whose helper is the second of two
-    needed = descriptors.needed(count, sockets, notify=options.worker_require == "notify")
-    if options.bind_mode == "steered":
-        # Of each address one for each worker, and in the end about as many for the door.
-        seats = 2 * count + options.surge(count) + 4
+    is_swapped = options.bind_mode == "swapped"
+    at_once = 2 * count if is_swapped else count
+    needed = descriptors.needed(at_once, sockets, notify=options.worker_require == "notify")
+    if options.bind_mode != "shared":
+        # Of each address one for each worker, or for all and for their successors; and in the end
+        # about as many for the door.
+        seats = 10 if is_swapped else 2 * count + options.surge(count) + 4
         needed += sum(bind.kind == "tcp" for bind in options.bind) * seats
     limit = descriptors.limit()
     if 0 <= limit < needed:

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 STATUS_OF_OUR_FAULT = 1
 
 
-def first_orders(count: int) -> list[tuple[int, int, int]]:
-    """List slot, generation and seat of the workers that the core has started at first."""
-    return [(number, 1, number) for number in range(count)]
+def first_orders(count: int, *, is_swapped: bool) -> list[tuple[int, int, int]]:
+    """List slot, generation and seat of the workers that the core has started at first.
+
+    `is_swapped`: they share a seat (bind.mode=swapped, and the kernel can be steered).
+    """
+    return [(number, 1, 0 if is_swapped else number) for number in range(count)]
 
 
 class Running:
@@ -154,7 +157,9 @@ class Start:
     def start_ahead(self) -> None:
         """Carry the core's first orders out."""
         own_fds = [self.telling.reserved_fd]
-        for order in first_orders(self.count):
+        is_steered = self.listening.seating is not None
+        is_swapped = is_steered and self.setup.options.bind_mode == "swapped"
+        for order in first_orders(self.count, is_swapped=is_swapped):
             slot, generation, seat = order
             try:
                 running = self.starter.start((slot, seat), generation, self.count, (*own_fds,))

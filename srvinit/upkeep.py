@@ -40,7 +40,7 @@ class Upkeep:
         if path is not None:
             emit("memory.fate_shared", {"path": path})
         self._first_sight = setup.first_sight
-        if options.bind_mode == "steered":
+        if options.bind_mode != "shared":
             from srvinit.kernel import door, ordering, queues  # noqa: F401
         self.configure(options)
 

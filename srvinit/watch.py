@@ -64,7 +64,8 @@ class Watch:
 
     def configure(self, options: Options) -> None:
         """Take up settings."""
-        self.max_queue = options.worker_max_queue
+        # Where all share a queue, whoever takes nobody leaves it to the others.
+        self.max_queue = options.worker_max_queue if options.bind_mode == "steered" else 0
         if self.upkeep is not None:
             self.upkeep.configure(options)
 
@@ -178,8 +179,9 @@ class Watch:
     def _look_at_seats(self, now: float) -> Iterator[events.Event]:
         """Tell whose queue is empty by now, and close the seats that nobody needs."""
         assert self.seating is not None  # noqa: S101  seats are watched where there are any
+        empty = {seat for seat in set(self._seats.values()) if self.seating.is_empty(seat)}
         for pid, seat in list(self._seats.items()):
-            if self.seating.is_empty(seat):
+            if seat in empty:
                 del self._seats[pid]
                 yield events.SeatEmptied(pid)
         for seat in self.seating.close_seats(now):

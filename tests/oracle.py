@@ -1,6 +1,6 @@
 """What must hold whatever happens: DESIGN section 4's promises, checked after every step.
 
-Those about steered sockets are in `seats`.
+Those about steered sockets are in `seats`, and what is other where all share one in `swapped`.
 
 The oracle keeps books of its own out of the events and orders that pass by, and never asks the pool
 what it could count itself; the sums that the pool keeps are held against a recount.
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from seats import PROMISES as SEAT_PROMISES
 from seats import Seats
+from swapped import PROMISES as SWAP_PROMISES
+from swapped import SwappedSeats
 
 from srvinit.lifecycle import actions, events
 from srvinit.lifecycle.ending import DONE, SERVING
@@ -57,6 +59,7 @@ PROMISES = (
     SUMS,
     BOUNDED,
     *SEAT_PROMISES,
+    *SWAP_PROMISES,
 )
 
 
@@ -112,7 +115,8 @@ class Oracle:
         self.kill_by = 0.0
         self.was_forced = False
         self.lives_ended = 0
-        self.seats = seats = Seats(self)
+        is_swapped = world.is_steered and world.options.bind_mode == "swapped"
+        self.seats = seats = SwappedSeats(self) if is_swapped else Seats(self)
         self._orders: dict[type[Action], Callable[[Any], None]] = {
             actions.Spawn: self._see_spawn,
             actions.Signal: self._see_signal,
@@ -272,7 +276,7 @@ class Oracle:
         if life.is_asked:
             self.break_promise(ONE_STOP_SIGNAL, f"{said}")
         self._see_retired(life, said)
-        self.seats.see_quiescing(life)
+        self.seats.see_quiescing(life, said["why"])
 
     def _see_stopping(self, said: dict[str, Any]) -> None:
         life = self.lives[said["pid"]]
@@ -287,7 +291,7 @@ class Oracle:
         """See who serves no newcomers from here on."""
         pool = self.pool
         life.is_asked = True
-        if self.done_by is not None or not life.is_ready:
+        if self.done_by is not None or not life.is_ready or self.seats.is_spare(life):
             return
         left = sum(
             one.is_settled and not one.is_asked and not one.is_dying for one in self.lives.values()
@@ -318,6 +322,7 @@ class Oracle:
             self.break_promise(ONE_MORE_RECYCLE, "a recycle inside a recycle")
         self.generation = said["generation"]
         self.failures = 0
+        self.seats.see_recycle()
         if said["why"] in {"SIGHUP", "recycle.watch"}:
             self.seats.see_success()
 
@@ -406,7 +411,7 @@ class Oracle:
             len(pool.aged),
             len(pool.large),
         ]
-        sizes += [len(pool.seats.rotation), len(pool.seats.unwatched), len(pool.seats.left)]
+        sizes += [len(pool.seats.serving), len(pool.seats.unwatched), len(pool.seats.left)]
         sizes += [len(pool.seats.kept), len(pool.seats.waited), len(pool.seats.stuck)]
         if max(sizes) > 200 + 8 * size:
             self.break_promise(BOUNDED, f"{sizes} for {size}")

@@ -230,7 +230,14 @@ class Seats:
 
     # --- log lines ------------------------------------------------------------------------------
 
-    def see_quiescing(self, life: Life) -> None:
+    def see_recycle(self) -> None:
+        """See a recycle begin."""
+
+    def is_spare(self, _life: Life) -> bool:
+        """Tell whether a worker that counts as ready is nobody that newcomers come to."""
+        return False
+
+    def see_quiescing(self, life: Life, _why: str) -> None:
         """See a worker that shall get no new connections."""
         now = self.world.now
         if not self.world.is_steered:

@@ -173,7 +173,9 @@ class World:
             if is_first and isinstance(event, events.Begin):  # carried out ahead, in srvinit
                 spawns = [order for order in orders if isinstance(order, actions.Spawn)]
                 ordered = [(order.slot, order.generation, order.seat) for order in spawns]
-                assert ordered == starting.first_orders(self.pool.count)
+                is_swapped = self.is_steered and self.options.bind_mode == "swapped"
+                first = starting.first_orders(self.pool.count, is_swapped=is_swapped)
+                assert ordered == first
             answers = []
             for order in orders:
                 answer = self._perform[type(order)](order)

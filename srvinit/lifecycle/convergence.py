@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from _heapq import heappop, heappush
 
-from srvinit.lifecycle import ending, steering
+from srvinit.lifecycle import ending, steering, swapping
 from srvinit.lifecycle.actions import Log, ReadConfig, ReleaseSockets, TellManager
 from srvinit.lifecycle.worker import COUNTED_STATES, SERVING_STATES, SPAWNING
 
@@ -108,6 +108,8 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
     pool.large.clear()
     steering.let_go_of_waited_seats(pool)
     by = now + pool.options.recycle_timeout
+    if pool.seats.pair is not None:
+        return orders + swapping.give_up(pool, pool.seats.pair, by, now)
     for slot in pool.slots:
         if slot.successor is not None and may_retire(pool, slot.successor):
             orders += pool.retire(slot.successor, by, "the recycle was given up", now)
@@ -144,9 +146,15 @@ def retire_replaced(pool: Pool, now: float) -> list[Action] | None:
     """Retire each stale worker whose successor counts as ready.
 
     After a recycle that was given up nobody is stale: then the successor goes, when it may.
+    Where all share a queue, all are retired at once, and have another first.
     """
     if not pool.settled:
         return None
+    pair = pool.seats.pair
+    if pair is not None and pair.coming is not None:
+        if not swapping.is_complete(pool, pair.coming):
+            return None
+        swapping.swap(pool, pair)
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
     for slot in list(pool.settled.values()):
@@ -178,8 +186,8 @@ def retire_ahead(pool: Pool, now: float) -> list[Action] | None:
 
     Last: starting first costs nobody anything, so it is preferred as long as there is room.
     """
-    if not pool.stale or not pool.unavailable:
-        return None
+    if not pool.stale or not pool.unavailable or pool.seats.pair is not None:
+        return None  # those who share a queue go together
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
     while pool.stale:
@@ -232,7 +240,10 @@ def serve_waited_seats(pool: Pool, now: float) -> list[Action] | None:
     that has settled: one that starts may have somebody waiting too, and they would change places
     without end.
     """
-    if not pool.seats.waited or pool.is_reading or steering.vacancies(pool):
+    if not pool.seats.waited or pool.is_reading:
+        return None
+    # Where all share a seat, they get this one in the next recycle.
+    if steering.vacancies(pool) if pool.seats.pair is None else pool.recycle is not None:
         return None
     alone = [slot.holder for slot in pool.slots[: pool.count] if slot.successor is None]
     holders = [holder for holder in alone if holder is not None]
@@ -304,6 +315,7 @@ def begin_recycle(
     """Want every worker replaced (or `only` those) by one of the next generation."""
     pool.generation += 1
     pool.recycle = Recycle(pool.generation, now)
+    steering.begin_recycle(pool)
     if only is None:
         pool.failures_in_row = 0
         pool.seats.is_relief_off = False
@@ -311,7 +323,8 @@ def begin_recycle(
             slot.refill_at = now  # whatever failed, this is a fresh start
             if slot.holder is None:
                 pool.refill_now(slot, "recycle")
-        only = pool.everyone()
+    if only is None or pool.seats.pair is not None:
+        only = pool.everyone()  # those who share a queue are replaced together
     chosen = [worker for worker in only if worker.asked_in is None]
     for worker in chosen:
         worker.is_stale = True

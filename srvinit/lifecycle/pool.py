@@ -182,12 +182,11 @@ class Pool:
         after = worker.state
         self.ready += (after in COUNTED_STATES) - (before in COUNTED_STATES)
         self.proven += (after == PROVEN) - (before == PROVEN)
-        self.serving += (after in SERVING_STATES) - (before in SERVING_STATES)
+        serves = (after in SERVING_STATES) - (before in SERVING_STATES)
+        if serves:
+            self.serving += serves
+            self.seats.count(worker.seat, serves)
         self.quiescing += (after == QUIESCING) - (before == QUIESCING)
-        if after in SERVING_STATES:
-            self.seats.rotation.add(worker.seat)
-        else:
-            self.seats.rotation.discard(worker.seat)
         if worker.deadline != deadline:
             self._set_timer(worker, worker.deadline, "state")
         if hang_by is None:  # else its timer runs, and is set on when it surfaces
@@ -292,7 +291,7 @@ class Pool:
         """Ask a worker to stop; its slot is free of it from here on, though it lives on."""
         if worker.asked_in is None:
             self.leave_slot(worker)
-        if self.is_steered and worker.state in SERVING_STATES:
+        if worker.state in SERVING_STATES and steering.is_cut_off(self, worker):
             return self.tell(worker, Quiesce(by, why), now)
         return self.tell(worker, Retire(by, why), now)
 

@@ -87,7 +87,7 @@ def meaning_of(pool: Pool, event: SignalArrived) -> str:
 def begin(pool: Pool, event: Begin, now: float) -> list[Action]:
     """Want the workers: the rules start them."""
     pool.inherits_sockets = event.inherits_sockets
-    pool.is_steered = event.is_steered
+    steering.begin(pool, is_steered=event.is_steered)
     pool.resize(pool.count, now, "start")
     return []
 

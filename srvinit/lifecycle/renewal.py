@@ -1,8 +1,8 @@
 """Recycling by itself: workers that have grown too old or too large, one slot after the other.
 
-Each is a recycle like any other, of one worker: the next begins when that one's replacement serves
-and it is gone, whatever recycle.max_surge would allow. SIGHUP goes first. Imported when the first
-worker has grown so.
+Each is a recycle like any other, of one worker (of all, with bind.mode=swapped): the next begins
+when that one's replacement serves and it is gone, whatever recycle.max_surge would allow. SIGHUP
+goes first. Imported when the first worker has grown so.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def begin(pool: Pool, now: float) -> list[Action] | None:
     if large:
         _, worker = max(large, key=lambda found: found[0])
         del pool.large[worker.number]
-        pool.slots[worker.slot].renew_after = now + SIZE_PAUSE_S
+        replaced = [pool.slots[worker.slot]] if pool.seats.pair is None else pool.slots
+        for slot in replaced:
+            slot.renew_after = now + SIZE_PAUSE_S
         return convergence.begin_recycle(pool, "worker.max_memory", now, only=[worker])
     pool.large.clear()
     aged = [worker for worker in pool.aged.values() if worker.state == PROVEN]

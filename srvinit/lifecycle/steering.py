@@ -11,6 +11,7 @@ replaced for their sake (`convergence.serve_waited_seats`).
 
 from __future__ import annotations
 
+from srvinit.lifecycle import swapping
 from srvinit.lifecycle.actions import CloseSeat, Log, OpenSeat, Steer, WatchSeat
 
 TYPE_CHECKING = False
@@ -29,7 +30,8 @@ class Seats:
         "is_relief_off",  # a recycle was given up: no worker is replaced for who waits
         "kept",  # left by crashed workers, for those who fill vacant slots
         "left",  # by workers that are gone; nobody will have them again
-        "rotation",  # those of the workers that serve and are to go on
+        "pair",  # of seats that all share; None: each worker has one of its own
+        "serving",  # how many serve and are to go on, by seat
         "steered_to",  # what the last Steer said
         "stuck",  # those whose worker takes none of the connections that wait
         "unwatched",  # workers that are QUIESCING since just now: their seats are watched next
@@ -38,7 +40,8 @@ class Seats:
 
     def __init__(self) -> None:
         self.given = 0
-        self.rotation: set[int] = set()
+        self.pair: swapping.Pair | None = None
+        self.serving: dict[int, int] = {}
         self.steered_to: frozenset[int] = frozenset()
         self.stuck: set[int] = set()
         self.unwatched: list[Worker] = []
@@ -47,19 +50,31 @@ class Seats:
         self.left: list[int] = []
         self.is_relief_off = False
 
+    def count(self, seat: int, change: int) -> None:
+        """Count one more, or one fewer, who serves on a seat."""
+        self.serving[seat] = self.serving.get(seat, 0) + change
+        if not self.serving[seat]:
+            del self.serving[seat]
+
+
+def begin(pool: Pool, *, is_steered: bool) -> None:
+    """Take it that the kernel can be steered, or cannot."""
+    pool.is_steered = is_steered
+    if is_steered and pool.options.bind_mode == "swapped":
+        pool.seats.pair = swapping.Pair(_new_seat(pool))
+
 
 def step(pool: Pool, now: float) -> list[Action] | None:
     """Steer the kernel to those who serve now, and let go of seats that nobody will have again."""
     if not pool.is_steered or pool.end.is_closed:
         return None
     orders: list[Action] = []
-    room = vacancies(pool)
+    pair = pool.seats.pair
+    wanted = _rotation(pool) if pair is None else swapping.rotation(pool, pair)
+    room = vacancies(pool) if pair is None else 0  # who fills a vacant slot sits with the others
     surplus = pool.seats.kept[room:]
     del pool.seats.kept[room:]
-    if not pool.options.worker_max_queue:
-        pool.seats.stuck.clear()  # nobody looks any more
-    wanted = frozenset(pool.seats.rotation - pool.seats.stuck or pool.seats.rotation)
-    if not wanted and (pool.seats.steered_to or surplus or pool.seats.left):
+    if pair is None and not wanted and (pool.seats.steered_to or surplus or pool.seats.left):
         wanted = _waiting_room(pool, orders)
     if wanted != pool.seats.steered_to:
         pool.seats.steered_to = wanted
@@ -73,6 +88,14 @@ def step(pool: Pool, now: float) -> list[Action] | None:
     orders += [CloseSeat(seat, by) for seat in pool.seats.left]
     pool.seats.left.clear()
     return orders or None
+
+
+def _rotation(pool: Pool) -> frozenset[int]:
+    """Say who gets newcomers: those who serve, but whoever takes nobody, if there are others."""
+    if not pool.options.worker_max_queue:
+        pool.seats.stuck.clear()  # nobody looks any more
+    serving = pool.seats.serving.keys()
+    return frozenset(serving - pool.seats.stuck or serving)
 
 
 def _waiting_room(pool: Pool, orders: list[Action]) -> frozenset[int]:
@@ -97,10 +120,25 @@ def vacancies(pool: Pool) -> int:
 
 def seat_for(pool: Pool) -> int:
     """Give the next worker a seat: one with people in its queue if there is any, or a new one."""
+    if pool.seats.pair is not None:
+        return swapping.sit_down(pool.seats.pair)
     for seats in (pool.seats.waited, pool.seats.kept):
         if seats:
             return seats.pop(0)
     return _new_seat(pool)
+
+
+def begin_recycle(pool: Pool) -> None:
+    """Where all share a seat: have those who are started now share another."""
+    if pool.seats.pair is not None:
+        waited = pool.seats.waited
+        pool.seats.pair.coming = waited.pop(0) if waited else _new_seat(pool)
+
+
+def is_cut_off(pool: Pool, worker: Worker) -> bool:
+    """Tell whether the kernel is steered away from a worker that is to stop."""
+    pair = pool.seats.pair
+    return pool.is_steered and (pair is None or swapping.is_cut_off(pool, pair, worker))
 
 
 def _new_seat(pool: Pool) -> int:
@@ -112,6 +150,8 @@ def leave_seat(pool: Pool, worker: Worker, *, is_handed_on: bool) -> None:
     """Keep the seat of a worker that is gone for the next one, or let go of it."""
     if not pool.is_steered:
         return  # shared sockets have no seats
+    if pool.seats.pair is not None and not swapping.is_given_up(pool.seats.pair, worker.seat):
+        return
     pool.seats.stuck.discard(worker.seat)
     (pool.seats.kept if is_handed_on else pool.seats.left).append(worker.seat)
 
@@ -148,11 +188,11 @@ def leave_out(pool: Pool, event: QueueStuck, now: float) -> list[Action]:
     """Let newcomers go to the others, if there are any, and say so once."""
     seats = pool.seats
     worker = _worker_on(pool, event.seat)
-    if worker is None or event.seat in seats.stuck or event.seat not in seats.rotation:
+    if worker is None or event.seat in seats.stuck or event.seat not in seats.serving:
         return []
     seats.stuck.add(event.seat)
     following = "new ones go to the others until it has taken these"
-    if not seats.rotation - seats.stuck:
+    if not seats.serving.keys() - seats.stuck:
         following = "new ones go on coming to it, as nobody else serves"
     said = {"waiting": event.waiting, "next": following}
     return [Log("worker.queue_stuck", worker.names() | said)]

@@ -58,7 +58,7 @@ def recycle(options: Options) -> list[Stage]:
         Stage("settle", ready_by, settled_at, ":", "it must stay ready"),
         Stage("stop", settled_at, gone_by, "=", "the old one: it served until now", "K"),
     ]
-    if options.bind_mode == "steered" and options.worker_quiesce:
+    if options.bind_mode != "shared" and options.worker_quiesce:
         quiet = min(settled_at + options.worker_quiesce, gone_by)
         stages[2:] = [
             Stage("quiesce", settled_at, quiet, "~", "the old one: no new connections"),

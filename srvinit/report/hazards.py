@@ -133,7 +133,7 @@ def _no_margin(options: Options, _machine: Machine) -> str:
 
 def _quiesce_eats_all(options: Options, _machine: Machine) -> str:
     least = min(options.recycle_timeout, options.shutdown_timeout)
-    if options.bind_mode != "steered" or options.worker_quiesce < least:
+    if options.bind_mode == "shared" or options.worker_quiesce < least:
         return ""
     return (
         f"worker.quiesce={duration_text(options.worker_quiesce)} is all the time that a worker has "
@@ -169,11 +169,14 @@ def _too_many_for_memory(options: Options, machine: Machine) -> str:
     allowed = 0 if most is None else most.of(machine.memory_bytes)
     if each >= LEAST_MEMORY and allowed <= each:
         return ""
+    instead = "set recycle.max_surge=0 and recycle.max_unavailable=1"
+    if options.bind_mode == "swapped":
+        instead = "set bind.mode=steered, which replaces one at a time"
     needs = f"may grow to {mebibytes(allowed)} each" if allowed > each else "have little room"
     return (
         f"{mebibytes(machine.memory_bytes)} ({machine.memory_why}) are {mebibytes(each)} for each "
         f"of the {live} workers of a recycle, which {needs}: the kernel kills who asks for more; "
-        "lower worker.count, or set recycle.max_surge=0 and recycle.max_unavailable=1"
+        f"lower worker.count, or {instead}"
     )
 
 

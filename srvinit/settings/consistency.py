@@ -72,6 +72,16 @@ def _no_way_to_recycle(options: Options) -> str:
     )
 
 
+def _nobody_beside_the_old_ones(options: Options) -> str:
+    if options.bind_mode != "swapped" or options.recycle_max_surge.amount:
+        return ""
+    return (
+        "recycle.max_surge 0 leaves no room for the new workers that bind.mode swapped starts "
+        "beside all old ones: expected above 0, or bind.mode shared or steered "
+        f"({_origins(options, ['recycle.max_surge', 'bind.mode'])})"
+    )
+
+
 def _watchdog_without_notify(options: Options) -> str:
     if not options.worker_watchdog or options.worker_require == "notify":
         return ""
@@ -112,6 +122,7 @@ RULES = (
         _budget_too_small,
     ),
     ({"recycle.max_surge", "recycle.max_unavailable"}, _no_way_to_recycle),
+    ({"recycle.max_surge", "bind.mode"}, _nobody_beside_the_old_ones),
     ({"worker.watchdog", "worker.require"}, _watchdog_without_notify),
     ({"http", "bind"}, _http_where_workers_serve),
 )

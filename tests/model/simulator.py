@@ -4,9 +4,9 @@
     python -m tests.model.simulator --seed 4711      runs one, and prints its events as a unit test
 
 A seed draws settings, a mood (how the processes of this run live), and what comes from outside:
-signals, new and faulty settings, crashes, suspensions. Half the runs steer their sockets. Half of
-all end in a calm, in which all
-new processes are healthy: then the pool must come to rest at what is wanted. All end in a TERM.
+signals, new and faulty settings, crashes, suspensions. A third of the runs steer their sockets, a
+third swap them. Half of all end in a calm, in which all new processes are healthy: then the pool
+must come to rest at what is wanted. All end in a TERM.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ KINDS: dict[str, Callable[[Random], Behaviour]] = {
     "pinging": lambda r: Behaviour(pings_every=0.9, repeats_ready=r.random() < 0.2),
 }
 HEALTHY = ("quick", "pinging")
+MODES = ("shared", "steered", "swapped")
 COUNTS = (1, 1, 2, 2, 3, 4, 6)
 SIGNALS = ("HUP", "HUP", "HUP", "TTIN", "TTOU", "USR1", "WINCH", "TSTP", "CONT", "QUIT", "HUP")
 MOODS = (
@@ -77,7 +78,7 @@ MOODS = (
 )
 
 
-def draw_options(r: Random) -> dict[str, Any]:
+def draw_options(r: Random, *, is_swapped: bool) -> dict[str, Any]:
     """Draw settings. Zero is drawn often: it is where instants fall together."""
     drawn: dict[str, Any] = {
         "worker_timeout": r.choice((0.5, 2, 10)),
@@ -94,6 +95,8 @@ def draw_options(r: Random) -> dict[str, Any]:
         "shutdown_delay": r.choice((0, 0, 1, 5)),
         "shutdown_margin": r.choice((0, 0.5, 1)),
     }
+    if is_swapped:
+        drawn |= {"bind_mode": "swapped", "recycle_max_surge": drawn["recycle_max_surge"] or 1}
     if drawn["recycle_max_surge"] not in {0, "50%"} and r.random() < 0.7:
         drawn["recycle_max_unavailable"] = 0
     drawn["worker_max_queue"] = r.choice(("off", 10, 10))
@@ -118,8 +121,10 @@ class Run:
 
     def __init__(self, seed: int) -> None:
         self.random = r = Random(seed)  # noqa: S311  it shall be predictable
-        self.drawn = draw_options(r)
-        is_steered = r.random() < 0.5
+        mode = r.choice(MODES)
+        is_steered = mode != "shared"
+        self.is_swapped = mode == "swapped"
+        self.drawn = draw_options(r, is_swapped=self.is_swapped)
         if is_steered:
             self.drawn["bind"] = [":8099"]
         self.count = r.choice(COUNTS)
@@ -153,8 +158,8 @@ class Run:
             return events.ConfigRejected(["recycle.tiemout: unknown setting"])
         if r.random() < 0.5:
             bind = {"bind": self.drawn["bind"]} if "bind" in self.drawn else {}
-            self.drawn = {key: value for key, value in draw_options(r).items() if key != "bind"}
-            self.drawn |= bind
+            drawn = draw_options(r, is_swapped=self.is_swapped)
+            self.drawn = {key: value for key, value in drawn.items() if key != "bind"} | bind
         if r.random() < 0.3:
             self.count = r.choice(COUNTS)
         return events.ConfigRead(DrawnOptions(**self.drawn), self.count)
@@ -191,6 +196,8 @@ class Run:
         r, world = self.random, self.world
         if world.exit is not None or not world.is_steered or r.random() < 0.7:
             return
+        if self.is_swapped:
+            return  # nobody looks
         if r.random() < 0.3:
             world.feed(events.QueueDrained(r.randrange(world.spawned + 1)))
         elif world.steered_to and world.pool.options.worker_max_queue:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import oracle
 import seats
+import swapped
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -81,11 +82,12 @@ class Promises(RuleBasedStateMachine):
         drawn=SETTINGS,
         count=COUNTS,
         kind=st.sampled_from(sorted(BEHAVIOURS)),
-        is_steered=st.booleans(),
+        mode=st.sampled_from(("shared", "steered", "swapped")),
     )
-    def begin(self, drawn: dict[str, Any], count: int, kind: str, *, is_steered: bool) -> None:
-        self.kind = kind
-        self.drawn = drawn = drawn | ({"bind": [":8099"]} if is_steered else {})
+    def begin(self, drawn: dict[str, Any], count: int, kind: str, mode: str) -> None:
+        self.kind, self.mode = kind, mode
+        is_steered = mode != "shared"
+        self.drawn = drawn = self._fit(drawn) | ({"bind": [":8099"]} if is_steered else {})
         options = DrawnOptions(**drawn)
         self.world = World(options, count, lambda *_: BEHAVIOURS[self.kind])
         self.world.keeps_history = False
@@ -95,6 +97,13 @@ class Promises(RuleBasedStateMachine):
         self.recording = Recording(self.world.pool)
         self.oracle = oracle.Oracle(self.world)
         self.world.begin()
+
+    def _fit(self, drawn: dict[str, Any]) -> dict[str, Any]:
+        """Have settings fit the mode, which no file can change."""
+        if self.mode != "swapped":
+            return drawn
+        surge = drawn["recycle_max_surge"] or 1
+        return drawn | {"bind_mode": "swapped", "recycle_max_surge": surge}
 
     def _next_config(self) -> Event:
         config, self.config = self.config, None
@@ -168,7 +177,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(is_alive)
     def a_queue_is_stuck_or_has_drained(self, which: int, *, drains: bool) -> None:
         seats = sorted(self.world.steered_to | self.world.pool.seats.stuck)
-        if seats and self.world.pool.options.worker_max_queue:
+        if self.mode != "swapped" and seats and self.world.pool.options.worker_max_queue:
             seat = seats[which % len(seats)]
             self.world.feed(events.QueueDrained(seat) if drains else events.QueueStuck(seat, 10))
 
@@ -176,7 +185,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(is_alive)
     def the_file_changes(self, drawn: dict[str, Any], count: int) -> None:
         kept = {"bind": self.drawn["bind"]} if "bind" in self.drawn else {}
-        own = {name: value for name, value in drawn.items() if name != "bind"}
+        own = {name: value for name, value in self._fit(drawn).items() if name != "bind"}
         self.config = events.ConfigRead(DrawnOptions(**own, **kept), count)
 
     @rule()
@@ -291,6 +300,21 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def the_door_is_shut_when_the_workers_are_asked_to_stop_and_not_before(self) -> None:
         self._holds(seats.DOOR)
+
+    # --- where all share a seat that a recycle swaps --------------------------------------------
+
+    @invariant()
+    def all_workers_share_a_seat_and_in_a_recycle_all_new_ones_another(self) -> None:
+        self._holds(swapped.ONE_QUEUE)
+
+    @invariant()
+    def a_seat_joins_the_rotation_only_when_its_whole_group_has_settled(self) -> None:
+        """Or when nobody serves at the other."""
+        self._holds(swapped.JOINS_WHOLE)
+
+    @invariant()
+    def who_stops_where_newcomers_come_leaves_somebody_there_who_serves(self) -> None:
+        self._holds(swapped.LEAVES_OTHERS)
 
     @invariant()
     def shared_sockets_have_nobody_to_steer(self) -> None:

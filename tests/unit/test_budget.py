@@ -48,8 +48,9 @@ def test_a_part_too_short_for_a_column_has_one() -> None:
     assert shown["margin"].strip() == "#"
 
 
-def test_quiescing_comes_off_the_time_to_stop() -> None:
-    options = Options(bind="127.0.0.1:0", bind_mode="steered", worker_quiesce="5s")
+@pytest.mark.parametrize("mode", ["steered", "swapped"])
+def test_quiescing_comes_off_the_time_to_stop(mode: str) -> None:
+    options = Options(bind="127.0.0.1:0", bind_mode=mode, worker_quiesce="5s")
     stages = {stage.name: stage for stage in recycle(options)}
     assert list(stages) == ["start", "settle", "quiesce", "stop"]
     assert stages["stop"].until - stages["quiesce"].since == options.recycle_timeout

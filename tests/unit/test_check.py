@@ -112,6 +112,7 @@ def test_help(capfd: pytest.CaptureFixture[str]) -> None:
         (10, {"recycle_max_surge": "25%"}, 4, 3),
         (4, {"recycle_max_surge": 0, "recycle_max_unavailable": 1}, 4, 1),
         (3, {"recycle_max_surge": 10}, 1, 3),
+        (4, {"bind_mode": "swapped"}, 1, 4),
     ],
 )
 def test_how_long_a_recycle_takes_depends_on_how_many_go_at_once(

@@ -49,6 +49,12 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "(15s)",
     ),
     (
+        {"bind_mode": "swapped"},
+        POD | {"memory_bytes": 128 << 20},
+        "128 MiB (memory.max) are 16 MiB for each of the 8 workers of a recycle",
+        "set bind.mode=steered",
+    ),
+    (
         {"recycle_max_surge": 0, "recycle_max_unavailable": 1},
         POD | {"count": 1},
         "recycle.max_surge=0 with a single worker",

@@ -154,7 +154,8 @@ INSIDE = {
     "actions": set(),
     "deeds": NOUNS,
     "worker": NOUNS | {"deeds"},
-    "steering": NOUNS,
+    "steering": NOUNS | {"swapping"},
+    "swapping": {"worker"},
 }
 
 

@@ -281,6 +281,12 @@ def test_a_percentage_of_surge_is_rounded_up_and_of_unavailable_down() -> None:
     assert [options.unavailable(n) for n in (1, 4, 5)] == [0, 1, 1]
 
 
+def test_swapping_has_room_for_all_new_workers_beside_all_old_ones() -> None:
+    options = Options(bind_mode="swapped", recycle_max_surge=2)
+
+    assert [options.surge(n) for n in (1, 4)] == [2, 4]
+
+
 def test_portions_that_come_to_nothing_let_one_worker_go() -> None:
     """As a Deployment does: otherwise a recycle would never end."""
     options = Options(recycle_max_surge=0, recycle_max_unavailable="10%")
@@ -551,6 +557,13 @@ def test_a_recycle_that_can_neither_start_nor_stop_a_worker_is_refused() -> None
     (fault,) = faults_of(recycle_max_surge="0%", recycle_max_unavailable=0)
 
     assert "recycle.max_surge and recycle.max_unavailable are both 0" in fault
+
+
+def test_swapping_without_room_for_new_workers_is_refused() -> None:
+    (fault,) = faults_of(bind_mode="swapped", recycle_max_surge=0, recycle_max_unavailable=1)
+
+    assert "recycle.max_surge 0 leaves no room" in fault
+    assert "bind.mode: bind_mode" in fault
 
 
 def test_a_watchdog_without_notify_is_refused() -> None:

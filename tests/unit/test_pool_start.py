@@ -37,20 +37,19 @@ def test_deadlines_that_fall_on_one_instant_are_all_kept() -> None:
     assert world.pool.proven == 2
 
 
-@pytest.mark.parametrize("is_steered", [False, True], ids=["shared", "steered"])
+@pytest.mark.parametrize("mode", ["shared", "steered", "swapped"])
 @pytest.mark.parametrize("count", [1, 4])
-def test_the_first_orders_are_those_that_were_carried_out_ahead(
-    count: int, *, is_steered: bool
-) -> None:
+def test_the_first_orders_are_those_that_were_carried_out_ahead(count: int, mode: str) -> None:
     """srvinit/starting.py starts the first workers before it has imported the core."""
-    pool = pool_of(
-        count, is_steered=is_steered, recycle_max_surge=0, recycle_max_unavailable=1
-    ).pool
+    is_steered, is_swapped = mode != "shared", mode == "swapped"
+    settings = {"recycle_max_surge": int(is_swapped), "recycle_max_unavailable": 1}
+    pool = pool_of(count, is_steered=is_steered, bind_mode=mode, **settings).pool
 
     orders = pool.handle(events.Begin(is_steered=is_steered), 0.0)
 
     spawns = [order for order in orders if isinstance(order, actions.Spawn)]
-    assert [(order.slot, order.generation, order.seat) for order in spawns] == first_orders(count)
+    ordered = [(order.slot, order.generation, order.seat) for order in spawns]
+    assert ordered == first_orders(count, is_swapped=is_swapped)
 
 
 def test_a_worker_that_is_not_ready_in_time_is_killed_and_started_anew() -> None:

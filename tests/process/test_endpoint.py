@@ -208,12 +208,12 @@ def test_without_prometheus_client_the_rest_answers(srvinit: Start, tmp_path: Pa
 def test_c38_readiness_is_off_at_once_and_the_port_answers_to_the_end_of_the_drain(
     srvinit: Start,
 ) -> None:
-    """503 within 100 ms of TERM, everything served for 5 s (1 s here), then refused.
+    """503 within 100 ms of TERM, everything served for 5 s (1 s here), then refused; always alive.
 
     srvinit's own part is read off its status, which says when each was: how soon a test gets an
     answer is the machine's business too.
     """
-    pool = start_web(srvinit, HTTP, "--shutdown-delay=1s")
+    pool = start_web(srvinit, "-w3", HTTP, "--shutdown-delay=1s")
     port = port_of(pool)
     assert ask(pool, "/readyz")[0] == 200
 
@@ -232,7 +232,7 @@ def test_c38_readiness_is_off_at_once_and_the_port_answers_to_the_end_of_the_dra
                 client.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 assert client.recv(100).startswith(b"HTTP/1.0 200")
             served_s = time.monotonic() - began
-            assert ask(pool, "/readyz")[0] == 503
+            assert (ask(pool, "/readyz")[0], ask(pool, "/livez")[0]) == (503, 200)
             time.sleep(0.05)  # the pace of a load balancer's checks, as the case has it
     assert 0.8 < served_s < 3
     assert pool.exit_status() == 0

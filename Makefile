@@ -19,8 +19,12 @@ lint: setup ## ruff, its formatter, and mypy --strict on the package
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
 
-test: lint chart-tools ## lint, then unit, model, process, interop, chart, fault and chaos tests
-	$(BIN)/pytest tests/unit tests/model tests/process tests/interop tests/chart tests/faults tests/chaos
+# Tests wait most of their time, so three run at once; those that count lost requests under load run
+# one by one. PARALLEL= runs all so.
+PARALLEL ?= --numprocesses=3 --dist=worksteal
+test: lint chart-tools ## lint, then unit, model, process, chart, fault, interop and chaos tests
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/model tests/process tests/chart tests/faults
+	$(BIN)/pytest tests/interop tests/chaos
 
 soak: setup ## chaos, with ever new seeds, for SRVINIT_SOAK_S seconds (3600): as root
 	$(BIN)/python tests/chaos/soak.py

@@ -277,11 +277,21 @@ class Srvinit:
 def free_port() -> int:
     """Return a TCP port nobody listens on, below those that outgoing connections are given."""
     while True:
-        port = random.randrange(20000, 30000)  # noqa: S311  no secret
+        port = _PORTS.randrange(*_port_range())
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
+
+
+_PORTS = random.Random()  # noqa: S311  no secret; pytest-randomly seeds the module's for each test
+
+
+def _port_range() -> tuple[int, int]:
+    """Return a range of this process's own where pytest-xdist runs several of them."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return 20000 + place * 10000 // count, 20000 + (place + 1) * 10000 // count
 
 
 def ask(port: int, within: float = 5.0, path: str = "/") -> bytes:

@@ -6,7 +6,7 @@ import posix
 import tomllib
 
 from srvinit.settings.nested import flatten
-from srvinit.settings.values import RefusedError, path_or_none, plain, shown
+from srvinit.settings.values import RefusedError, path_or_none, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ def read_file(config: Given, faults: list[str], *, with_lines: bool) -> dict[str
     try:
         path = path_or_none(config.value)
         text = _text_of(path or "")
-    except OSError as refused:
-        faults.append(f"{config.source} {shown(config.value)}: cannot be read: {refused.strerror}")
+    except OSError as refused:  # which file it is, is at its path's end: it is named whole
+        faults.append(f"{config.source} {config.value!r}: cannot be read: {refused.strerror}")
         return {}
     except RefusedError as refused:
-        faults.append(f"{config.source} {shown(config.value)}: {refused}")
+        faults.append(f"{config.source} {config.value!r}: {refused}")
         return {}
     except UnicodeDecodeError as wrong:
         line = wrong.object[: wrong.start].count(b"\n") + 1

@@ -243,7 +243,7 @@ def test_descriptors_that_vanish_during_a_look_do_not_end_it(
 def churn():
     while True: [os.close(fd) for fd in [os.open("/dev/null", 0) for _ in range(64)]]
 for _ in range(2): threading.Thread(target=churn, daemon=True).start()
-u = socket.socket(fileno=os.dup2(s.fileno(), 40)); e = select.epoll(); e.register(u, 1); held()
+u = socket.socket(fileno=os.dup2(s.fileno(), 400)); e = select.epoll(); e.register(u, 1); held()
 e.poll()"""
     probe = probe_of(shared)
     child = start(script, shared)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +16,19 @@ from scenes import QUICK, SLACK_S, anybodys, as_root, at, python, start_talk, st
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from harness import Srvinit
     from scenes import Start
 
 QUIET_S = 1.0
 POLL_S = 10.0
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Make a folder outside of pytest's own, whose mode each session sets: a change."""
+    with tempfile.TemporaryDirectory(prefix="srvinit-test-") as folder:
+        yield Path(folder)
 
 
 def config_map(folder: Path, version: int, content: str) -> None:

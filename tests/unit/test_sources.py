@@ -448,7 +448,7 @@ def test_the_file_is_read_anew_by_every_load(tmp_path: Path) -> None:
 
 
 def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
-    missing = str(tmp_path / "missing.toml")
+    missing = str(tmp_path / "/".join(["a-folder-with-a-long-name"] * 8) / "missing.toml")
     long = written(tmp_path, "#" * (LARGEST_FILE_BYTES + 1))
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b"\n# caf\xe9\n")

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 SUSPENDED_S = 1.0
 # Each rule moves a worker on; far more steps than workers are a loop without end.
 STEPS_PER_WORKER = 16
-# Timers that were set anew stay in the heap until they surface; past this many it is swept.
-TIMERS_KEPT = 64
+# Timers that were set anew stay in the heap until they surface, and with them workers that are gone
+# and their settings (two kB each); past this many the heap is swept.
+TIMERS_KEPT = 16
 
 
 class Slot:

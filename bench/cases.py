@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from arrivals import Mix, Stretch
 
-SHARED, AGAIN, STEERED = MODES = ("shared", "again", "steered")
+#: "again" is shared once more: what differs there is noise.
+SHARED, AGAIN, STEERED, SWAPPED = MODES = ("shared", "again", "steered", "swapped")
+CANDIDATES = (STEERED, SWAPPED)
+COMPARED = (SHARED, *CANDIDATES)
 FULL_LOAD = 0.0  # saturation: no arrivals, but clients that ask as fast as they are answered
 DECIDES_AT = 0.6
 MOST_P99 = 1.3
@@ -36,7 +39,7 @@ class Case:
     server: str
     mix: Mix
     level: float  # part of what the server can serve, or FULL_LOAD
-    decides: bool = False  # whether steered may be the default
+    decides: bool = False  # what may be the default
     rounds: list[Round] = field(default_factory=list)
 
     def ratio(self, mode: str) -> float:
@@ -119,22 +122,23 @@ def interval(values: list[float]) -> tuple[float, float]:
     return ordered[off], ordered[-1 - off]
 
 
-def decide(cases: Sequence[Case]) -> str:
-    """Say whether steered may be the default: "yes", "no", or "unfit" and why nothing is said."""
+def decide(found: Sequence[dict[str, Any]], mode: str) -> str:
+    """Say of summaries whether a mode may be the default: "yes", "no", or "unfit" and why."""
     unfit, over = [], []
-    if not any(case.decides for case in cases):
+    if not any(case["decides"] for case in found):
         unfit.append("no server that decides is installed")
-    for case in cases:
-        if not case.decides:
+    for case in found:
+        if not case["decides"]:
             continue
-        name = f"{case.server}, {case.mix.kind}"
-        control = case.ratio(AGAIN)
-        if len(case.rounds) < LEAST_ROUNDS:
-            unfit.append(f"{name}: {len(case.rounds)} rounds alone")
+        name = f"{case['server']}, {case['connections']}"
+        control = case["modes"][AGAIN]["ratio"]
+        rounds = len(case["rounds"]["others"])
+        if rounds < LEAST_ROUNDS:
+            unfit.append(f"{name}: {rounds} rounds alone")
         if not 1 / MOST_P99 <= control <= MOST_P99:
             unfit.append(f"{name}: shared beside itself has {control:.2f}")
-        if case.ratio(STEERED) > MOST_P99:
-            over.append(f"{name} {case.ratio(STEERED):.2f}")
+        if (ratio := case["modes"][mode]["ratio"]) > MOST_P99:
+            over.append(f"{name} {ratio:.2f}")
     if unfit:
         return f"unfit: {'; '.join(unfit)}"
     return f"no: {'; '.join(over)}" if over else "yes"

@@ -32,14 +32,14 @@ class Scale:
     long_recycles: int
     saturation_s: float
     slices: int  # of load at a fixed rate, in each turn of a server
-    steering_s: float  # for all turns of one server, as a mean
+    steering_s: float  # for all turns of one server and one kind of connection
     steering_recycles: int
     judges: bool  # whether there is enough of it to judge by
 
 
 FULL = Scale(
     *(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 100_000, 10_000),
-    *(0.3, 3, 155.0, 20),
+    *(0.3, 3, 120.0, 20),
     judges=True,
 )
 QUICK = Scale(

@@ -4,7 +4,8 @@
     bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
     bench/run.py growth --json docs/growth.json    100,000 crashes, 10,000 recycles: five minutes
-    bench/run.py steering --json docs/steering.json    shared and steered sockets: a quarter more
+    bench/run.py steering --json docs/steering.json    each bind.mode: twenty minutes more
+    bench/run.py steady-node-new --add --json docs/steering.json    a piece of that: see --help
     bench/run.py reload deploys endings    beside those that reload: an hour more (report.py)
 
 What a peer is not installed for is left out, and the report says so.
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import forwarding
 import frozen
@@ -49,6 +51,7 @@ SUBJECTS = {
     "steering": steering.measure,
     **report.SUBJECTS,
 }
+PIECES = steering.pieces()  # of one subject, each in less than five minutes
 #: Each takes longer than all the others together.
 WHEN_ASKED = {"growth", "steering", *report.SUBJECTS}
 
@@ -58,25 +61,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure srvinit beside its peers.")
     parser.add_argument("--quick", action="store_true", help="does it run? It judges nothing")
     parser.add_argument("--json", metavar="FILE", help="write raw figures there, if there are any")
-    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
+    parser.add_argument("--add", action="store_true", help="to what is in the FILE of --json")
+    known = {**SUBJECTS, **PIECES}
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(known))
     options = parser.parse_args()
-    unknown = [name for name in options.subjects if name not in SUBJECTS]
+    unknown = [name for name in options.subjects if name not in known]
     if unknown:
-        parser.error(f"no subject {', '.join(unknown)}: there are {', '.join(SUBJECTS)}")
+        parser.error(f"no subject {', '.join(unknown)}: there are {', '.join(known)}")
     scale = QUICK if options.quick else FULL
-    raw: dict[str, object] = programs.machine()
+    raw: dict[str, Any] = programs.machine()
+    before: dict[str, Any] = {}
+    if options.add and Path(options.json).exists():
+        before = json.loads(Path(options.json).read_text(encoding="utf-8"))
     print("; ".join(programs.versions()), flush=True)
     with tempfile.TemporaryDirectory(prefix="srvinit-bench-") as folder:
         helpers = programs.compile_helpers(folder)
         for name in options.subjects or [name for name in SUBJECTS if name not in WHEN_ASKED]:
             began = time.monotonic()
-            subject = SUBJECTS[name](scale, helpers)
-            if isinstance(subject, Subject) and subject.raw:
+            subject = known[name](scale, helpers)
+            if name in PIECES:
+                found = raw.get("steering", before.get("steering"))
+                raw["steering"] = steering.combine(found, subject.raw) if found else subject.raw
+            elif isinstance(subject, Subject) and subject.raw:
                 raw[name] = subject.raw
             print(f"\n{subject}")
             print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
     if options.json:
-        text = json.dumps(raw, indent=1) + "\n"
+        text = json.dumps(before | raw, indent=1) + "\n"
         # A list of numbers is one line
         text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
         Path(options.json).write_text(text, encoding="utf-8")

@@ -10,7 +10,8 @@ import readme
 
 sys.path.insert(0, str(readme.ROOT / "bench"))
 from arrivals import Mix, Request, Stretch
-from cases import AGAIN, LEAST_ROUNDS, SHARED, STEERED, Case, Round, decide, interval
+from cases import AGAIN, LEAST_ROUNDS, MODES, SHARED, STEERED, SWAPPED, Case, Round, decide, interval
+from steering import combine
 
 
 def stretch(ms: float) -> Stretch:

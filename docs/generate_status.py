@@ -138,7 +138,10 @@ OBJECTS: dict[str, dict[str, tuple[Any, str]]] = {
         "name": ("string", "its name in LISTEN_FDNAMES; may be empty"),
         "kind": (["tcp", "unix", "udp"], "what it is"),
         "inode": ("integer", "what /proc calls it: socket:[inode]"),
-        "seat": ("integer?", "steered: whose it is, by `seat` of the workers; null: everybody's"),
+        "seat": (
+            "integer?",
+            "steered, swapped: whose it is, by `seat` of the workers; null: everybody's",
+        ),
     },
     "worker": {
         "slot": ("integer", "its place, 0 to count - 1; several may have been there in turn"),
@@ -146,7 +149,7 @@ OBJECTS: dict[str, dict[str, tuple[Any, str]]] = {
         "generation": ("integer", "its generation"),
         "state": (SHOWN_STATES, "see lifecycle.md"),
         "why": ("string", "what it was started for, or else what it was asked to stop for"),
-        "seat": ("integer?", "steered: which sockets it has"),
+        "seat": ("integer?", "steered, swapped: which sockets it has"),
         "started_at": ("number", f"when it was started: {TIME}"),
         "ready_at": ("number?", f"when it became ready: {TIME}; null: not yet"),
     },

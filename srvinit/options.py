@@ -152,9 +152,10 @@ class Options:
     worker_quiesce: float = setting(
         duration,
         "300ms",
-        "steered: time to read what it has accepted; how long a worker that gets no new "
+        "steered, swapped: time to read what it has accepted; how long a worker that gets no new "
         "connections any more has before its stop signal",
     )
+
     worker_max_queue: int = setting(
         whole_or_off(2**31 - 1),
         "off",

@@ -141,6 +141,24 @@ def _quiesce_eats_all(options: Options, _machine: Machine) -> str:
     )
 
 
+def _nothing_to_steer(options: Options, _machine: Machine) -> str:
+    if options.bind_mode == "shared" or any(bind.kind == "tcp" for bind in options.bind):
+        return ""
+    return (
+        f"bind.mode={options.bind_mode} without a TCP address in bind: Unix and UDP sockets, and "
+        "inherited ones, are shared always; leave it out, or have srvinit bind the address"
+    )
+
+
+def _no_queue_to_look_at(options: Options, _machine: Machine) -> str:
+    if not options.worker_max_queue or options.bind_mode == "steered":
+        return ""
+    return (
+        f"worker.max_queue={options.worker_max_queue} with bind.mode={options.bind_mode}: nobody "
+        "waits for one worker where all have one queue; set bind.mode=steered, or leave it out"
+    )
+
+
 def _one_at_a_time(options: Options, machine: Machine) -> str:
     if options.surge(machine.count) or machine.count > 1:
         return ""
@@ -242,6 +260,8 @@ RULES: tuple[Callable[[Options, Machine], str], ...] = (
     _online_with_sockets,
     _short_start,
     _quiesce_eats_all,
+    _nothing_to_steer,
+    _no_queue_to_look_at,
     _one_at_a_time,
     _too_many_for_cpus,
     _too_many_for_memory,

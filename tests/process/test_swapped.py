@@ -126,6 +126,67 @@ def test_term_in_the_middle_of_a_recycle_cuts_nobody(srvinit: Start, moment: str
     assert figures["lost"] == figures["refused"]
 
 
+def test_over_ipv6_nothing_is_lost_either(srvinit: Start) -> None:
+    """The second of two addresses, both swapped at once."""
+    pool = start(srvinit, "-w2", "--bind=[::1]:0")
+    port = pool.wait_event("socket.bound", nth=2)["address"].rpartition(":")[2]
+    with Load(f"[::1]:{port}", new=CLIENTS, kept=0, rate=RATE) as load:
+        load.wait_requests(50)
+        for turn in range(1, rounds(2, 20) + 1):
+            pool.signal("HUP")
+            pool.wait_event("recycle.finished", within=30, generation=turn + 1)
+        load.wait_requests(50)
+        assert lost(load.stop()) == []
+    finish(pool)
+
+
+def test_where_the_kernel_does_not_steer_it_is_said_once_and_all_share_a_socket(
+    srvinit: Start,
+) -> None:
+    pool = start(srvinit, "-w2", prefix=python("refusing.py", "steering"))
+    (said,) = pool.found("socket.unsteered")
+    assert said["level"] == "warning"
+    pool.signal("HUP")
+    pool.wait_event("recycle.finished", within=30)
+    assert answers(hello(port_of(pool), 5)).total() == 5
+    assert pool.found("worker.quiescing") == []
+    assert stop(pool) == 0
+
+
+def test_crashes_under_load_lose_no_more_than_was_accepted(srvinit: Start) -> None:
+    """That is one request each: the server takes one at a time."""
+    pool = start(srvinit, "-w2", "--restart-delay=100ms", "--restart-limit=0")
+    crashes = rounds(2, 10)
+    with Load(port_of(pool), new=CLIENTS, kept=0, rate=RATE) as load:
+        load.wait_requests(50)
+        for turn in range(1, crashes + 1):
+            os.kill(pool.outside(serving(pool)[0]["pid"]), signal.SIGKILL)
+            pool.wait_event("worker.ready", within=20, nth=2 + turn)
+            load.wait_requests(50)
+        losses = lost(load.stop())
+    assert len(losses) <= crashes
+    assert {loss["how"] for loss in losses} <= {"reset", "no_answer"}
+    finish(pool)
+
+
+def test_a_shutdown_answers_all_who_wait_in_the_one_queue(srvinit: Start) -> None:
+    """In the middle of a recycle: nobody has settled who could follow."""
+    pool = start(srvinit, "-w2", "--recycle-settle=1h")
+    old = serving(pool)
+    pool.signal("HUP")
+    pool.wait_event("worker.ready", within=20, nth=4)
+    frozen = [freeze(pool, event["pid"]) for event in old]
+    waiting = hello(port_of(pool), 40)
+    pool.signal("TERM")
+    pool.wait_event("worker.quiescing")
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+    counted = answers(waiting)
+    assert counted.total() == 40
+    assert counted.keys() <= {event["pid"] for event in old}
+    assert pool.exit_status() == 0
+
+
 def test_a_crashed_workers_queue_is_the_others(srvinit: Start) -> None:
     """It takes nobody with it but those whom it had accepted."""
     pool = start(srvinit, "-w2", "--restart-delay=1s")

@@ -54,6 +54,15 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "128 MiB (memory.max) are 16 MiB for each of the 8 workers of a recycle",
         "set bind.mode=steered",
     ),
+    ({"bind": "unix:/run/x", "bind_mode": "swapped"}, POD, "bind.mode=swapped without", "bind"),
+    ({"bind": "fd:5", "bind_mode": "steered"}, POD, "bind.mode=steered without", "leave it out"),
+    (
+        {"worker_max_queue": 5, "bind_mode": "swapped"},
+        POD,
+        "worker.max_queue=5 with bind.mode=swapped",
+        "bind.mode=steered",
+    ),
+    ({"worker_max_queue": 5}, POD, "worker.max_queue=5 with bind.mode=shared", "steered"),
     (
         {"recycle_max_surge": 0, "recycle_max_unavailable": 1},
         POD | {"count": 1},

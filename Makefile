@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test soak chart-tools container container-quick cluster wheel freeze install image demo-image demo bench bench-rollout peers faults docs clean
+.PHONY: help setup lint test interop soak chart-tools container container-quick cluster wheel freeze install image demo-image demo bench bench-rollout peers faults docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,13 @@ PARALLEL ?= --numprocesses=3 --dist=worksteal
 test: lint chart-tools ## lint, then unit, model, process, chart, fault, interop and chaos tests
 	$(BIN)/pytest $(PARALLEL) tests/unit tests/model tests/process tests/chart tests/faults
 	$(BIN)/pytest tests/interop tests/chaos
+
+# With RECYCLES=20 the figures say more. CI=true: a missing program fails.
+RECYCLES ?= 5
+interop: setup ## recycle every server of docs/recipes.md under load, and write there what it loses: as root
+	CI=true INTEROP_RESULTS=docs/interop.json INTEROP_RECYCLES=$(RECYCLES) \
+		$(BIN)/pytest tests/interop/test_servers.py -m ''
+	$(BIN)/python docs/generate.py
 
 soak: setup ## chaos, with ever new seeds, for SRVINIT_SOAK_S seconds (3600): as root
 	$(BIN)/python tests/chaos/soak.py

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Write the pages of docs/, and the tables of the README, that are derived from code and figures.
+"""Write the pages of docs/, and the tables of others, that are derived from code and figures.
 
 `docs/generate.py` writes them; `docs/generate.py --check` says which differ, and exits 1. A test
-does so. docs/interop.json is what `INTEROP_RESULTS=docs/interop.json pytest tests/interop` wrote,
-docs/steering.json what `bench/run.py steering --json docs/steering.json` did.
+does so. docs/interop.json is what `make interop` wrote, docs/steering.json what
+`bench/run.py steering --json docs/steering.json` did.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from srvinit.options import DEFAULT_MEANINGS, GROUPS, SETTINGS
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+RECIPES = HERE / "recipes.md"
 FIGURES = HERE / "interop.json"
 STEERING = HERE / "steering.json"
 # All runs before it, for none is chosen for what it says
@@ -100,22 +103,63 @@ def settings_table() -> str:
 
 
 def interop_table() -> str:
-    """Return the README's table of what a run of tests/interop measured."""
-    run = json.loads(FIGURES.read_text(encoding="utf-8"))
+    """Return the README's table of what tests/interop measured, of the servers it names."""
+    text = README.read_text(encoding="utf-8").partition("<!-- recipes:")[2]
+    named = re.findall(r"^\| ([^|]+) \| `", text.partition("\n\n#")[0], re.MULTILINE)
+    shown = [row for row in figures() if row["server"].partition(", as")[0] in named]
     lines = [
         "| server | version | requests | new | kept | steered: requests | new | kept |",
         "| --- | --- " + "| ---: " * 6 + "|",
+        *(f"| {row['server']} | {row['version']} | {losses_of(row)} |" for row in shown),
     ]
+    return "\n".join([*lines, "", measured(shown)])
+
+
+def recipes_table() -> str:
+    """Return the table of docs/recipes.md: of all servers, and how they are stopped."""
+    text = RECIPES.read_text(encoding="utf-8")
+    columns = "| requests | new | kept"
+    lines = [
+        f"| server | version | stop | exits {columns} | steered: requests | new | kept | in CI |",
+        "| --- | --- | --- | --- " + "| ---: " * 6 + "| --- |",
+    ]
+    for row in figures():
+        heading = row["server"].partition(", as")[0]
+        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        recipe = text.partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+        stop = re.search(r"--worker-stop-signal=(\w+)", recipe)
+        killed = f", {row['killed']} killed" if row["killed"] else ""
+        exits = ", ".join(status for status in row["exits"] if not (killed and status == "-9"))
+        cells = [f"[{row['server']}](#{anchor})", row["version"], stop[1] if stop else "TERM"]
+        cells += [exits + killed, losses_of(row), "yes" if row["in_ci"] else "no"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", measured(figures())])
+
+
+def figures() -> list[dict[str, Any]]:
+    """Return the rows of a run of tests/interop in shared mode, each with its `steered` one."""
+    rows = json.loads(FIGURES.read_text(encoding="utf-8"))["servers"]
+    steered = {row["server"]: row for row in rows if row["mode"] == "steered"}
+    return [
+        row | {"steered": steered.get(row["server"], {})} for row in rows if row["mode"] == "shared"
+    ]
+
+
+def losses_of(row: dict[str, Any]) -> str:
+    """Return six cells: the requests and those lost, of each kind of client, in both modes."""
     columns = ("requests", "lost_new", "lost_kept")
-    found = {(row["server"], row["mode"]): row for row in run["servers"]}
-    for row in run["servers"]:
-        if row["mode"] == "shared":
-            steered = found.get((row["server"], "steered"), {})
-            cells = [row["server"], row["version"], *(str(row[name]) for name in columns)]
-            cells += [str(steered.get(name, "")) for name in columns]
-            lines.append(f"| {' | '.join(cells)} |")
-    where = f"{run['machine']}, a load of {run['load_before']} beside it"
-    return "\n".join([*lines, "", f"Measured on {run['date']}: {where}."])
+    return " | ".join(str(run.get(name, "")) for run in (row, row["steered"]) for name in columns)
+
+
+def measured(rows: list[dict[str, Any]]) -> str:
+    """Say when and where rows were measured, and beside what."""
+    dates = sorted({row["date"] for row in rows})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    loads = sorted({row["load_before"] for row in rows})
+    beside = f"{loads[0]}" if len(loads) == 1 else f"{loads[0]} to {loads[-1]}"
+    recycles = " or ".join(str(number) for number in sorted({row["recycles"] for row in rows}))
+    where = ", or ".join(sorted({row["machine"] for row in rows}))
+    return f"Measured {when}, {recycles} recycles each: {where}, a load of {beside} beside it."
 
 
 def steering_table() -> str:
@@ -183,26 +227,27 @@ def lost_of(counts: dict[str, int]) -> str:
 
 
 TABLES = {
-    "settings": settings_table,
-    "interop": interop_table,
-    "steering": steering_table,
+    README: {"settings": settings_table, "interop": interop_table, "steering": steering_table},
+    RECIPES: {"figures": recipes_table},
 }
 
 
-def readme_page() -> str:
-    """Return the README with its tables anew, between their markers."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
+def with_tables(path: Path) -> str:
+    """Return a page with its tables anew, between their markers."""
+    text = path.read_text(encoding="utf-8")
+    for name, table in TABLES[path].items():
         head, begin, rest = text.partition(f"<!-- {name}: generated by docs/generate.py")
         mark, end_of_mark, rest = rest.partition(" -->\n")
         _, end, tail = rest.partition(f"<!-- end of {name} -->")
         if not end:
-            raise LookupError(f"README.md has no place for the table of {name}")
+            raise LookupError(f"{path.name} has no place for the table of {name}")
         text = f"{head}{begin}{mark}{end_of_mark}\n{table()}\n\n{end}{tail}"
     return text
 
 
-PAGES = {HERE / "settings.md": settings_page, README: readme_page}
+PAGES = {HERE / "settings.md": settings_page} | {
+    path: functools.partial(with_tables, path) for path in TABLES
+}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads README.md: its code blocks, its tables, its recipes; so that tests run what users paste.
+"""Reads README.md and docs/recipes.md: code blocks, tables, recipes; tests run what users paste.
 
 Nothing here knows what a block should say: whoever asks for one that is not there gets an error.
 """
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 PORT = "8080"  # the one port of all examples; tests put a free one in its place
 
 
@@ -21,7 +22,7 @@ def block(language: str, word: str = "", text: str = TEXT) -> str:
     for code in found:
         if word in code:
             return str(code)
-    raise LookupError(f"README.md has no block of {language} with {word!r}")
+    raise LookupError(f"no block of {language} has {word!r}")
 
 
 def table(first_head: str, text: str = TEXT) -> list[list[str]]:
@@ -34,7 +35,7 @@ def table(first_head: str, text: str = TEXT) -> list[list[str]]:
         if rows or (line.startswith("|") and cells[0] == first_head):
             rows.append(cells)
     if not rows:
-        raise LookupError(f"README.md has no table that begins with {first_head!r}")
+        raise LookupError(f"no table begins with {first_head!r}")
     return [rows[0], *rows[2:]]
 
 
@@ -51,16 +52,34 @@ class Recipe(NamedTuple):
     needs: list[str]
 
 
+def recipes() -> dict[str, str]:
+    """Return the sections of docs/recipes.md that have a recipe, by their headings."""
+    parts = re.split(r"^### (.*)\n", RECIPES, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 def recipe(server: str, port: int) -> Recipe:
-    """Return the recipe for a server, with another port: first what the head of its table has."""
+    """Return the recipe for a server out of docs/recipes.md, with another port.
+
+    Its first block is the command; the others are what its files have.
+    """
+    first, *needs = re.findall(r"^```\w*\n(.*?)^```$", recipes()[server], re.MULTILINE | re.DOTALL)
+    return _recipe(first.replace("\\\n", " "), port, needs)
+
+
+def short_recipes(port: int) -> dict[str, Recipe]:
+    """Return the recipes of README.md's table: each begins with what the head of the table has."""
     heads, *rows = table("server")
-    row = next((cells for cells in rows if cells[0] == server), None)
-    if row is None:
-        raise LookupError(f"README.md has no recipe for {server!r}")
-    first = spans(row[1])[0]
-    needs = spans(row[1].partition(", with ")[2])
-    words = shlex.split(f"{spans(heads[1])[0]} {first}".replace(PORT, str(port)))
+    found = {}
+    for name, text in rows:
+        needs = spans(text.partition(", with ")[2])
+        found[name] = _recipe(f"{spans(heads[1])[0]} {spans(text)[0]}", port, needs)
+    return found
+
+
+def _recipe(command: str, port: int, needs: list[str]) -> Recipe:
+    words = shlex.split(command.replace(PORT, str(port)))
     if words[0] != "srvinit":
-        raise ValueError(f"{words} is to begin with srvinit")
+        return Recipe([], words, needs)
     end = words.index("--")
     return Recipe(words[1:end], words[end + 1 :], needs)

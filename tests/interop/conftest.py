@@ -1,7 +1,8 @@
 """Keeps the figures of all servers, prints them as a table and writes them where asked.
 
 INTEROP_RESULTS names the file for the JSON; what it has of servers that this run left out is kept.
-INTEROP_RECYCLES is the number of recycles. The README shows such a file: docs/interop.json.
+INTEROP_RECYCLES is the number of recycles. README.md and docs/recipes.md show such a file:
+docs/interop.json.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kinds import KINDS
 
 LOAD_BEFORE = round(os.getloadavg()[0], 1)
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
+LEFT_OUT = pytest.StashKey[list[Any]]()
+ORDER = [(kind.name, kind.mode) for kind in KINDS]
 COLUMNS = {
     "server": "server",
     "mode": "mode",
@@ -43,10 +47,14 @@ def results(pytestconfig: pytest.Config) -> list[dict[str, Any]]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table, and write it to the file that INTEROP_RESULTS names."""
+    left_out = [item.callspec.id for item in config.stash.get(LEFT_OUT, [])]
+    if left_out:
+        terminalreporter.section(f"{len(left_out)} servers NOT RUN: only `make interop` does")
+        terminalreporter.line(", ".join(left_out))
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
-    rows.sort(key=lambda row: row["order"])
+    rows.sort(key=_order)
     cells = [list(COLUMNS.values()), *[[str(row[key]) for key in COLUMNS] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     terminalreporter.section("interop: times in ms")
@@ -54,12 +62,28 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         terminalreporter.line("  ".join(padded).rstrip())
     if path := os.environ.get("INTEROP_RESULTS"):
-        file = Path(path)
-        before = json.loads(file.read_text())["servers"] if file.exists() else []
-        run = {(row["server"], row["mode"]) for row in rows}
-        rows += [row for row in before if (row["server"], row["mode"]) not in run]
-        rows.sort(key=lambda row: row["order"])
-        file.write_text(json.dumps(_run() | {"servers": rows}, indent=1) + "\n")
+        _write(Path(path), rows)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Note which servers are left out, so that it is said."""
+    for item in items:
+        if item.get_closest_marker("beyond_ci"):
+            item.config.stash.setdefault(LEFT_OUT, []).append(item)
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Put the rows into the file, and leave those there that this run did not measure."""
+    rows = [row | _run() for row in rows]
+    run = {(row["server"], row["mode"]) for row in rows}
+    before = json.loads(file.read_text())["servers"] if file.exists() else []
+    rows += [row for row in before if (row["server"], row["mode"]) not in run]
+    known = [row for row in rows if (row["server"], row["mode"]) in ORDER]
+    file.write_text(json.dumps({"servers": sorted(known, key=_order)}, indent=1) + "\n")
+
+
+def _order(row: dict[str, Any]) -> int:
+    return ORDER.index((row["server"], row["mode"]))
 
 
 def _run() -> dict[str, Any]:

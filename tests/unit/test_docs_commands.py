@@ -41,6 +41,11 @@ ELSEWHERE = {
         "cluster/test_cluster_operation.py::test_srvinitctl_through_kubectl_exec"
     ),
     "head -1 /proc/1/fd/": ("process/test_readme.py::test_the_status_is_read_as_its_page_says"),
+    **dict.fromkeys(
+        ("srvinit -w 4 -b 0.0.0.0:8080 ", "python app.py"),
+        "interop/test_servers.py::"
+        "test_recycles_under_load_lose_nothing_but_what_the_server_itself_cuts",
+    ),
     "make ": "unit/test_docs.py::test_every_command_of_make_exists",
 }
 

@@ -1,0 +1,145 @@
+"""A kind of server that runs as a worker: what it is given, and what it may lose.
+
+How it takes fd 3 and how it is stopped is docs/recipes.md's to say: its recipes are what runs
+here, word for word but for the port.
+
+What a stop may cost is not srvinit's but the server's, and comes in two kinds (interop
+measurements, with a parent that only forks and signals):
+
+    ACCEPT_RACE  it is stopped between its accept and its read: a new connection is cut. Measured
+                 1 to 9 in twenty stops, and once, with the CPU short, all eight clients in one;
+                 bounded at two a stop.
+    IDLE_RACE    it closes the idle connections of kept clients, and a request is on its way.
+                 Measured 0 to 26 in twenty stops, and 65 with the CPU short; bounded at what
+                 there is to lose, all eight kept clients in each stop.
+
+A server without such a gap has 0 for new connections: there each loss would be srvinit's. In
+steered mode (bind.mode) that is so for all, whatever the server does; the second kind remains.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import harness
+import readme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ACCEPT_RACE = 2
+IDLE_RACE = 8
+
+SERVERS = Path(__file__).parent / "servers"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of server.
+
+    `recipe` is its heading in docs/recipes.md. `files` are put beside it, out of servers/; `build`
+    makes what no file can be copied for, out of `sources`. `more`, `options` and `environ` are
+    what a test wants beyond the recipe. `statuses` are its workers' exits, negative for a signal's
+    number. `lost_new`, `lost_kept`, `errors` (5xx) and `killed` (how many outstay recycle.timeout)
+    are bounds for one stop. `closes_each` says that it keeps no connection alive, `ci` that CI has
+    its program; `make interop` runs all.
+    """
+
+    recipe: str
+    version: Callable[[], str]
+    files: tuple[tuple[str, str], ...] = ()
+    build: Callable[[Path], None] | None = None
+    sources: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    environ: tuple[tuple[str, str], ...] = ()
+    statuses: frozenset[int] = frozenset({0})
+    mode: str = "shared"
+    lost_new: int = 0
+    lost_kept: int = 0
+    errors: int = 0
+    killed: int = 0
+    closes_each: bool = False
+    pid1: bool = False
+    ci: bool = True
+
+    @property
+    def name(self) -> str:
+        """What its row in a table is called."""
+        return f"{self.recipe}, as PID 1" if self.pid1 else self.recipe
+
+    @property
+    def test_id(self) -> str:
+        """What a test of it is called."""
+        return self.name if self.mode == "shared" else f"{self.name}, {self.mode}"
+
+    def prepare(self, folder: Path, port: int) -> readme.Recipe:
+        """Fill the folder, and return the recipe; both for this port."""
+        for name, source in self.files:
+            text = (SERVERS / source).read_text()
+            (folder / name).write_text(text.replace(readme.PORT, str(port)))
+            (folder / name).chmod(0o755)
+        if self.build is not None:
+            self.build(folder)
+        found = readme.recipe(self.recipe, port)
+        more = [word.replace("FOLDER", str(folder)) for word in self.more]
+        return found._replace(command=[*found.command, *more])
+
+    def steered(self) -> Kind:
+        """Return the same, each worker with a socket of its own: no new connection is lost."""
+        return replace(
+            self,
+            mode="steered",
+            options=(*self.options, "--bind-mode=steered"),
+            lost_new=0,
+            lost_kept=0 if self.closes_each else self.lost_kept,
+        )
+
+
+def package(name: str) -> Callable[[], str]:
+    """Tell the version of a Python package."""
+
+    def version() -> str:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            harness.missing(name)
+
+    return version
+
+
+def says(*command: str) -> Callable[[], str]:
+    """Tell the first number with dots in what a program says about its version."""
+
+    def version() -> str:
+        found = [harness.program(command[0]), *command[1:]]
+        said = subprocess.run(found, check=True, capture_output=True, text=True, timeout=60)
+        number = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+        return number[0] if number else "unknown"
+
+    return version
+
+
+def python() -> str:
+    """Tell the version of the interpreter that runs the tests, and the workers."""
+    return sys.version.split()[0]
+
+
+def go(folder: Path) -> None:
+    """Build main.go, with the standard library alone and no network."""
+    environ = {"GO111MODULE": "off", "GOCACHE": str(folder / "cache"), "GOFLAGS": ""}
+    build = [harness.program("go"), "build", "-o", str(folder / "server"), str(SERVERS / "main.go")]
+    subprocess.run(build, check=True, env=harness.clean_environ() | environ, timeout=300)
+
+
+def path_of_workers(folder: Path) -> str:
+    """Return the PATH: this Python's programs, the folder's own, and those of the system."""
+    own = [str(Path(sys.executable).parent), str(folder / "bin")]
+    return os.pathsep.join([*own, os.environ["PATH"], "/usr/sbin"])

@@ -22,11 +22,12 @@ REFUSED_STATUS = 1
 OUT, ERR = 1, 2
 
 
-def main(argv: list[str], mask: set[int], settled: Callable[[], None] | None = None) -> int:
+def main(argv: list[str], mask: set[int], settled: Callable[[], None] = lambda: None) -> int:
     """Run srvinit with the arguments `argv`; return its exit status.
 
     All signals must be blocked; `mask` is what was blocked before. `settled` is called when the
-    first workers run, to end what hastened the start.
+    first workers run, to end what hastened the start, and again when there is nothing to do for
+    seconds, to give back what that needed.
     """
     environ = environment()
     sources = Sources(argv, environ)

@@ -65,7 +65,8 @@ class Setup:
         self.jobs: JobControl | None = None
         # What recycle.watch names, before a worker is started that may read it.
         self.first_sight = {name: glance(name) for name in options.recycle_watch}
-        self.settled: Callable[[], None] | None = None  # called once the first workers run
+        # Called once the first workers run, and once more at the first rest.
+        self.settled: Callable[[], None] = lambda: None
 
     def home(self) -> str:
         """Return the directory in which relative paths begin, by path: see `working_directory`."""

@@ -38,6 +38,9 @@ FAULTS_SURVIVED, FAULT_PAUSE_S = 10, 0.1
 # How long the log waits for the first workers' exec; it takes some 50 ms to import.
 SETTLE_IN_S = 0.05
 SETTLE_RETRY_S = 1.0
+# A start is over, and what only it needed can go, when srvinit first has so long to sleep: longer
+# than the restart.reset of most, 10 s.
+REST_S = 15.0
 
 
 class Supervisor:
@@ -52,6 +55,7 @@ class Supervisor:
         self._watch = Watch(self._emit)
         # None: it has settled in.
         self._settle_at: float | None = start.telling.began_at + SETTLE_IN_S
+        self._has_rested = False
         self._faults, self._lack = 0, ""  # in a row; what the log lacked when it was to start
         self._perform: dict[type[actions.Action], Callable[[Any], events.Event | None]] = {
             actions.Spawn: self._spawn,
@@ -146,8 +150,7 @@ class Supervisor:
             self._settle_at = time.monotonic() + SETTLE_RETRY_S
             return
         self._settle_at = None
-        if self._setup.settled is not None:
-            self._setup.settled()
+        self._setup.settled()
         self._watch.upkeep = upkeep
 
     def _sleep(self) -> Arrival | None:
@@ -159,6 +162,9 @@ class Supervisor:
             if (retry_s := self._telling.log.retry_in()) is not None:
                 dues.append(now + retry_s)
         known = [due for due in dues if due is not None]
+        if not (self._has_rested or self._settle_at or (known and min(known) < now + REST_S)):
+            self._has_rested = True
+            self._setup.settled()
         return signals.wait(max(FAULT_PAUSE_S * self._faults, min(known) - now) if known else None)
 
     def _feed(self, event: events.Event, at: float | None = None) -> None:

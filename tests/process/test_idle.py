@@ -66,3 +66,26 @@ def test_srvinit_goes_back_to_sleep_after_a_recycle(srvinit: Start) -> None:
     time.sleep(ASLEEP_S)
 
     assert switches(pool.pid) - before == 0
+
+
+SETTLES = """
+import os, sys
+from srvinit import cli
+from srvinit.kernel import signals
+signals.block()
+sys.exit(cli.main(sys.argv[1:], set(), settled=lambda: os.write(2, b"given back\\n")))
+"""
+
+
+def test_what_only_a_start_needed_is_given_back_at_the_first_rest(srvinit: Start) -> None:
+    """Twice in all: once the first workers run, and before the first long sleep."""
+    pool = srvinit(
+        "-w1", QUICK, SOON, "--", *python("talk.py"), run=[sys.executable, "-c", SETTLES]
+    )
+    pool.wait_event("srvinit.ready")
+    wait_until_quiet(pool)
+    pool.signal("HUP")
+    pool.wait_event("recycle.finished")
+    wait_until_quiet(pool)
+
+    assert pool.strays == ["given back"] * 2

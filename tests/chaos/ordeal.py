@@ -87,9 +87,8 @@ class Ordeal:
             "config": self._config,
             "recycle": self._hangup,
         }
-        mode = "steered" if plan.steered else "shared"
         command = harness.silenced(scenes.python("kept.py"), folder / "workers.stderr")
-        options = (*OPTIONS, f"--config={self.config}", f"--bind-mode={mode}")
+        options = (*OPTIONS, f"--config={self.config}", f"--bind-mode={plan.mode}")
         # Workers find USR1 ignored, as srvinit does: a storm is not to kill them.
         self._clock_of_all = Clock(folder, jumps=plan.clock_jumps)
         prefix = ("env", "--ignore-signal=USR1", *self._clock_of_all.prefix)

@@ -54,6 +54,7 @@ FAILING = (
     ("splice", "ENOSPC", "1+"),
     ("splice", "ENOMEM", "1+"),
 )
+MODES = ("steered", "swapped", "shared")
 STORM = ("HUP", "USR1", "TTIN", "TTOU", "CHLD")
 CONFIGS = (
     b"[worker]\ncount = 2\n",
@@ -91,21 +92,21 @@ class Plan(NamedTuple):
     """All that is done in one run."""
 
     seed: str
-    steered: bool
+    mode: str  # bind.mode
     recycles_at_the_end: bool  # TERM comes into the middle of a recycle
     clock_jumps: bool  # under libfaketime, which the other runs do without
     steps: list[Step]
 
     def __str__(self) -> str:
         """Tell it all, for who looks for what went wrong."""
-        mode = "steered" if self.steered else "shared"
-        return "\n".join([f"seed {self.seed}, {mode}", *map(str, self.steps)])
+        return "\n".join([f"seed {self.seed}, {self.mode}", *map(str, self.steps)])
 
 
 def plan(seed: str, seconds: float) -> Plan:
     """Draw what is done in so many seconds; each thing that begins ends within them."""
     draw = random.Random(seed)  # noqa: S311  no secret
-    steered, recycles_at_the_end = draw.random() < 1 / 2, draw.random() < 1 / 2
+    mode = MODES[int(draw.random() * len(MODES))]
+    recycles_at_the_end = draw.random() < 1 / 2
     clock_jumps = draw.random() < 1 / 2
     weights = {what: often for what, often in WEIGHTS.items() if clock_jumps or what != "clock"}
     steps: list[Step] = []
@@ -123,4 +124,4 @@ def plan(seed: str, seconds: float) -> Plan:
             number = len(steps)
             steps.append(Step(at, number, False, what, luck))  # noqa: FBT003
             steps.append(Step(min(at + lasts_s, seconds), number, True, what, luck))  # noqa: FBT003
-    return Plan(seed, steered, recycles_at_the_end, clock_jumps, sorted(steps))
+    return Plan(seed, mode, recycles_at_the_end, clock_jumps, sorted(steps))

@@ -93,9 +93,10 @@ hand keeps the old one.
 ## TERM at a bad moment
 
 The graceful signal goes to the process that was started, which is PID 1 in a container. Time
-until it has ended; requests sent and not answered (a refused one is not counted: the door is shut);
-its exit status (negative: a signal); processes left at that moment, which a container's end
-kills.
+until it has ended; its exit status (negative: a signal); processes left at that moment, which a
+container's end kills; requests sent and lost, and in which way, on new and on kept connections.
+Refused ones stand by themselves: the door is shut, and nothing was sent. (A run before 2026-11-26
+kept the sum alone, without those.)
 {ends} of each; {within_s:g} s is where waiting was given up. Kubernetes waits 30 s, then kills.
 
 Where srvinit is worse: with requests waiting it lets the last worker serve them, and so takes

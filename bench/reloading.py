@@ -61,14 +61,19 @@ def one_turn(rival: Rival, extent: Extent) -> dict[str, Any]:
         figures = load.stop()
     return {
         "requests": figures["requests"],
-        "lost": {
-            kind: {name: figures[kind][name] for name in LOST if figures[kind][name]}
-            for kind in ("new", "kept")
-        },
+        "lost": lost_of(figures),
         "reload": figures["phases"]["reload"],
         "steady": figures["phases"]["steady"],
         "took_s": took,
         "extra_mb": [round(one, 1) for one in extra],
+    }
+
+
+def lost_of(figures: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return how many requests were lost, by the kind of connection and the way."""
+    return {
+        kind: {name: figures[kind][name] for name in LOST if figures[kind][name]}
+        for kind in ("new", "kept")
     }
 
 

@@ -6,6 +6,8 @@ It judges no figure. bench/report.py has the real run.
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -87,14 +89,44 @@ def test_who_has_ended_is_told_from_who_serves_on() -> None:
     assert deploying.verdict(None) == "-"
 
 
-def test_an_end_that_does_not_come_is_told_as_such() -> None:
-    over = {"took_s": 1.5, "status": 0, "survivors": 0, "lost": 0}
-    open_end = {"took_s": None, "status": None, "survivors": None, "lost": 7}
+def test_an_end_says_how_long_which_status_who_is_left_and_what_was_lost_in_which_way() -> None:
+    nothing: dict[str, dict[str, int]] = {"new": {}, "kept": {}}
+    lost = {"new": {"reset": 2, "refused": 30}, "kept": {"no_answer": 4, "status_5xx": 1}}
+    over = {"took_s": 1.5, "status": 0, "survivors": 0, "lost": nothing}
+    open_end = {"took_s": None, "status": None, "survivors": None, "lost": lost}
+    ways = "(2 new reset, 4 kept no answer, 1 kept status 5xx)"
 
-    assert ending.verdict([over], 20) == "1.50 s, lost 0, status 0"
-    assert ending.verdict([open_end], 20) == "not over after 20 s; lost 7"
-    assert "1 not over after 20 s" in ending.verdict([over, open_end], 20)
+    assert ending.verdict([over], 20) == "1.50 s, status 0; lost 0"
+    assert ending.verdict([open_end], 20) == f"not over after 20 s; lost 7 {ways}; 30 refused"
+    assert ending.verdict([over, open_end], 20) == (
+        f"1.50 s, status 0, 1 not over after 20 s; lost 0/7 {ways}; 30 refused"
+    )
     assert "3 processes left" in ending.verdict([over | {"survivors": 3}], 20)
+
+
+def test_what_a_load_had_lost_before_is_not_the_ends_doing() -> None:
+    before = {"new": {"reset": 2}, "kept": {}}
+    after = {"new": {"reset": 3, "cut": 1}, "kept": {"timeout": 1}}
+
+    assert ending.since(before, after) == {"new": {"reset": 1, "cut": 1}, "kept": {"timeout": 1}}
+
+
+def test_who_waits_is_answered_or_loses_its_request_in_one_of_these_ways() -> None:
+    """One is answered, one told 503, one cut off, one reset, and one waits till the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with ending.Waiting(server.getsockname()[1], "/slow", 5) as clients:
+            ours = [server.accept()[0] for _ in range(5)]
+            for connection in ours:
+                connection.recv(4096)
+            ours[0].sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            ours[1].sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+            ours[3].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            for connection in ours[:4]:
+                connection.close()
+            lost = clients.finish()
+        ours[4].close()
+
+    assert lost == {"status_5xx": 1, "no_answer": 1, "reset": 1, "timeout": 1}
 
 
 def test_medians_show_their_spread_and_nothing_that_was_not_measured() -> None:

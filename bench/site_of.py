@@ -171,8 +171,12 @@ class Site:
     def _serves(self) -> bool:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=2).read()
-            return len(self.workers()) >= reloaders.WORKERS
+            return len(self.workers()) >= reloaders.WORKERS and self._says_so()
         return False
+
+    def _says_so(self) -> bool:
+        """Tell whether srvinit takes them for ready: one that is not has a second to stop."""
+        return not self.rival.is_ours or b'"srvinit.ready"' in (self.folder / "log").read_bytes()
 
 
 class Peak:

@@ -133,11 +133,13 @@ class Seating:
             have = group.sockets.keys()
             group.rotate(seats & have or have - self._closing.keys())
 
-    def is_empty(self, seat: int) -> bool:
-        """Tell whether nobody waits on a seat, and nobody is on the way there."""
+    def is_empty(self, seat: int, *, awaits_handshakes: bool) -> bool:
+        """Tell whether nobody waits on a seat, and nobody is on the way there if that counts."""
         for group in self._all():
             # The second look reads a table of /proc: it is worth it only where the first says no.
-            if seat in group.sockets and (group.has_waiting(seat) or group.on_the_way(seat)):
+            if seat in group.sockets and (
+                group.has_waiting(seat) or (awaits_handshakes and group.on_the_way(seat))
+            ):
                 return False
         return True
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     Emit = Callable[[str, dict[str, Any]], None]
 
 QUEUE_LOOK_S = 0.01
+# How long a handshake may take: a lost packet is sent again after one second, then after two. A
+# client that never finishes its own must not hold up a worker that is to stop.
+HANDSHAKE_S = 3.0
 # A worker that starts is looked at after 5 ms, then ever less often, down to ten times a second;
 # all looking together takes a fifth of the time at most, however many workers start.
 PROBE_FIRST_S = 0.005
@@ -59,7 +62,7 @@ class Watch:
         self._is_behind = False  # more messages may wait than one look takes in
         self._queue: list[Listener] | None = None
         self._queue_at = 0.0
-        self._seats: dict[int, int] = {}  # seats that are to empty, by pid
+        self._seats: dict[int, tuple[int, float]] = {}  # that are to empty, since when, by pid
         self._seats_at = 0.0
 
     def configure(self, options: Options) -> None:
@@ -113,7 +116,7 @@ class Watch:
 
     def watch_seat(self, pid: int, seat: int) -> None:
         """Tell once, by SeatEmptied, that nobody waits on a worker's seat."""
-        self._seats[pid] = seat
+        self._seats[pid] = seat, time.monotonic()
         self._seats_at = 0.0
 
     def _has_seats(self) -> bool:
@@ -179,9 +182,12 @@ class Watch:
     def _look_at_seats(self, now: float) -> Iterator[events.Event]:
         """Tell whose queue is empty by now, and close the seats that nobody needs."""
         assert self.seating is not None  # noqa: S101  seats are watched where there are any
-        empty = {seat for seat in set(self._seats.values()) if self.seating.is_empty(seat)}
-        for pid, seat in list(self._seats.items()):
-            if seat in empty:
+        looked: dict[tuple[int, bool], bool] = {}  # all workers may share a seat
+        for pid, (seat, since) in list(self._seats.items()):
+            awaited = seat, now - since < HANDSHAKE_S
+            if awaited not in looked:
+                looked[awaited] = self.seating.is_empty(seat, awaits_handshakes=awaited[1])
+            if looked[awaited]:
                 del self._seats[pid]
                 yield events.SeatEmptied(pid)
         for seat in self.seating.close_seats(now):

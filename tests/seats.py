@@ -59,7 +59,6 @@ PROMISES = (
     UNSTEERED,
 )
 
-LATEST_S = 3.0  # for a queue to be seen empty, if the worker has twice that
 ROUNDED_S = 1e-3  # what the log says of time is rounded
 
 
@@ -262,8 +261,7 @@ class Seats:
         if now >= (began_at + stop_by) / 2:
             pass
         elif life.emptied_at is None:
-            if now < began_at + LATEST_S:
-                self._break(QUIESCED_FIRST, f"{life} was not seen empty")
+            self._break(QUIESCED_FIRST, f"{life} was not seen empty")
         elif now < life.emptied_at + life.quiesce_s:
             self._break(QUIESCED_FIRST, f"{life} was seen empty at {life.emptied_at}")
 
@@ -328,7 +326,7 @@ class Seats:
             if not life.is_watched:
                 self._break(LOOKED_AFTER, f"{life} is not looked at")
             # A late Tick comes late.
-            if type(event) is events.Tick and self.world.now > latest(life) + ROUNDED_S:
+            if type(event) is events.Tick and self.world.now > life.at_latest + ROUNDED_S:
                 self._break(QUIESCED_FIRST, f"{life} quiesces for longer than it may")
 
     def _check_stopping(self) -> None:
@@ -343,13 +341,6 @@ class Seats:
 def is_serving(life: Life) -> bool:
     """Tell whether new connections are to go there."""
     return life.is_ready and not (life.is_asked or life.is_dying)
-
-
-def latest(life: Life) -> float:
-    """Tell when its stop signal is due."""
-    if life.emptied_at is not None or life.quiescing_at is None:
-        return life.at_latest
-    return min(life.at_latest, life.quiescing_at + LATEST_S)
 
 
 def is_quiescing(life: Life) -> bool:

@@ -47,7 +47,7 @@ class Behaviour:
     exec_status: int = 0
     repeats_ready: bool = False
     fails_to_spawn: bool = False
-    seat_empties_after: float | None = 0.0  # None: a client never finishes its handshake
+    seat_empties_after: float | None = 0.0  # None: it takes nobody any more
 
 
 class Process:

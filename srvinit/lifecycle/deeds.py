@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     )
     from srvinit.lifecycle.worker import Worker
 
-# How long those on the way to a quiescing worker may take: a lost packet is sent again after one
-# second, then after two. What worker.quiesce says comes on top.
-QUIESCE_LIMIT_S = 3.0
-
 
 def begin_start(worker: Worker, event: Spawned, now: float) -> list[Action]:
     """Give it worker.timeout to become ready."""
@@ -91,13 +87,13 @@ def begin_quiescing(worker: Worker, event: Quiesce, now: float) -> list[Action]:
     """Let it serve what it has, out of the rotation: the pool steers the kernel away from it.
 
     A connection is its own from the first packet on, so some may still be on their way: the pool
-    has its seat watched. A client that never finishes its handshake must not hold it up: half of
-    the time, and no more.
+    has its seat watched. One that takes nobody any more must have time to stop, too: half of the
+    time, and no more.
     """
     worker.asked_in = worker.state
     worker.why = event.why
     worker.stop_by = event.by
-    worker.deadline = min(now + QUIESCE_LIMIT_S, (now + event.by) / 2)
+    worker.deadline = (now + event.by) / 2
     said = {"why": event.why, "quiesce_s": worker.options.worker_quiesce}
     return [Log("worker.quiescing", worker.names() | said)]
 

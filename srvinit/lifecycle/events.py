@@ -84,7 +84,10 @@ class Exited(Event):
 
 
 class SeatEmptied(Event):
-    """Answer to `WatchSeat`: nobody waits on the worker's sockets, or is on the way there."""
+    """Answer to `WatchSeat`: nobody waits on the worker's sockets, or is on the way there.
+
+    After three seconds, whoever has not finished a handshake by then is not on the way any more.
+    """
 
     pid: int
 

@@ -41,8 +41,8 @@ BEHAVIOURS = {
     "hanging": Behaviour(pings_every=0.5, hangs_after=1.0, aborts=False),
     "pinging": Behaviour(pings_every=0.5, repeats_ready=True),
     "busy": Behaviour(seat_empties_after=0.7),
-    "half-open": Behaviour(seat_empties_after=None),
-    "half-open and crashing": Behaviour(seat_empties_after=None, ends_after=2.5, ends_with=KILLED),
+    "stuck": Behaviour(seat_empties_after=None),
+    "stuck and crashing": Behaviour(seat_empties_after=None, ends_after=2.5, ends_with=KILLED),
 }
 SETTINGS = st.fixed_dictionaries(
     {

@@ -18,7 +18,7 @@ from srvinit.options import Options
 QUICK = Behaviour()
 STUBBORN = Behaviour(stops_after=None)
 BUSY = Behaviour(seat_empties_after=0.7)
-HALF_OPEN = Behaviour(seat_empties_after=None)  # a client that never finishes its handshake
+STUCK = Behaviour(seat_empties_after=None)  # it takes nobody any more
 UNREADY = Behaviour(ready_after=None)
 STEERED = {"is_steered": True, "bind": [":8099"]}
 NO_SURGE = {"recycle_max_surge": 0, "recycle_max_unavailable": 1}
@@ -109,15 +109,16 @@ def test_a_recycle_steers_away_looks_waits_and_only_then_asks() -> None:
         (BUSY, {"worker_quiesce": "300ms", "recycle_timeout": "1s"}, 0.5),
         (BUSY, {"worker_quiesce": "300ms", "recycle_timeout": "1600ms"}, 0.8),
         (BUSY, {"worker_quiesce": "30s", "recycle_timeout": "20s"}, 10.0),
-        (HALF_OPEN, {}, 3.0),
-        (HALF_OPEN, {"recycle_timeout": "4s"}, 2.0),
-        (HALF_OPEN, {"recycle_timeout": 0}, 0.0),
+        (Behaviour(seat_empties_after=5.0), {"worker_quiesce": "300ms"}, 5.3),
+        (STUCK, {}, 7.5),
+        (STUCK, {"recycle_timeout": "4s"}, 2.0),
+        (STUCK, {"recycle_timeout": 0}, 0.0),
     ],
 )
 def test_it_is_asked_once_its_queue_was_seen_empty_and_worker_quiesce_has_passed(
     behaviour: Behaviour, settings: dict[str, Any], waited: float
 ) -> None:
-    """Or half of its time has; three seconds are the limit while the queue is not empty."""
+    """Or half of its time has."""
     world = settled(1, None, in_turn(behaviour), **STEERED, **settings)
 
     world.signal("HUP")
@@ -242,7 +243,7 @@ def test_the_seat_of_a_complete_slot_is_closed(status: int) -> None:
 
 def test_a_crash_while_quiescing_leaves_no_seat_to_a_slot_that_is_complete() -> None:
     """Its successor had ended well before it; there is no slot that needs the seat."""
-    choose = in_turn(HALF_OPEN, QUICK, Behaviour(ends_after=2.0))
+    choose = in_turn(STUCK, QUICK, Behaviour(ends_after=2.0))
     world = settled(2, None, choose, **STEERED, restart_policy="on-failure")
     world.signal("HUP")
     world.run(2.5)
@@ -269,7 +270,7 @@ def test_where_the_replacement_is_there_already_the_crashed_seat_is_closed() -> 
 
 def test_a_crash_while_quiescing_is_no_failure() -> None:
     """It was asked to go, and its replacement serves."""
-    world = settled(1, None, in_turn(HALF_OPEN), **STEERED)
+    world = settled(1, None, in_turn(STUCK), **STEERED)
     world.signal("HUP")
     world.run(1.5)
     assert world.pool.quiescing == 1
@@ -286,7 +287,7 @@ def test_a_crash_while_quiescing_is_no_failure() -> None:
 
 def test_a_crash_while_quiescing_leaves_who_waits_to_the_slots_next_worker() -> None:
     """Without surge nobody sits in the slot yet, and the next one comes."""
-    world = settled(2, None, in_turn(HALF_OPEN), **STEERED, **NO_SURGE)
+    world = settled(2, None, in_turn(STUCK), **STEERED, **NO_SURGE)
     world.signal("HUP")
     world.run(0.5)
     assert world.pool.quiescing == 1
@@ -300,7 +301,7 @@ def test_a_crash_while_quiescing_leaves_who_waits_to_the_slots_next_worker() -> 
 
 def test_two_crashes_in_one_slot_leave_one_seat_to_the_next() -> None:
     """Scaled down and up: the old one quiesces while its successor serves, and both crash."""
-    world = settled(2, None, in_turn(QUICK, HALF_OPEN), **STEERED)
+    world = settled(2, None, in_turn(QUICK, STUCK), **STEERED)
     world.signal("TTOU")
     world.signal("TTIN")
     world.run(0.5)
@@ -345,7 +346,7 @@ def test_who_waits_on_a_crashed_workers_seat_gets_a_worker_though_its_slot_has_o
 
 def test_who_waits_after_the_recycle_gets_a_worker_too() -> None:
     """The last of them crashes while it is quiescing: one worker is replaced, once more."""
-    world = settled(1, None, in_turn(HALF_OPEN), **STEERED)
+    world = settled(1, None, in_turn(STUCK), **STEERED)
     world.waits_on = {0: 5.0}.get
     world.signal("HUP")
     world.run(1.5)
@@ -634,7 +635,7 @@ def test_a_shutdown_shuts_the_door_first_and_closes_the_sockets_after_the_last_l
 def test_term_while_all_are_quiescing_asks_each_once_and_closes_the_sockets_then() -> None:
     """Half of what is left is what they have; nobody is the last one here."""
     two_at_once = {"recycle_max_surge": 0, "recycle_max_unavailable": 2}
-    world = settled(2, HALF_OPEN, **STEERED, **two_at_once, shutdown_timeout="2s")
+    world = settled(2, STUCK, **STEERED, **two_at_once, shutdown_timeout="2s")
     world.signal("HUP")
     world.run(0.5)
     assert world.pool.quiescing == 2
@@ -653,7 +654,7 @@ def test_term_while_all_are_quiescing_asks_each_once_and_closes_the_sockets_then
 
 
 def test_term_during_quiescing_leaves_it_less_time_never_more() -> None:
-    world = settled(1, None, in_turn(HALF_OPEN), **STEERED, shutdown_timeout="2s")
+    world = settled(1, None, in_turn(STUCK), **STEERED, shutdown_timeout="2s")
     world.signal("HUP")
     world.run(1.5)
     assert world.pool.quiescing == 1
@@ -713,13 +714,13 @@ def test_ctrl_c_again_kills_who_is_quiescing() -> None:
 
 
 def test_a_seat_that_empties_too_late_changes_nothing() -> None:
-    late = Behaviour(stops_after=None, seat_empties_after=4.0)
+    late = Behaviour(stops_after=None, seat_empties_after=6.0)
     world = settled(1, None, in_turn(late), **STEERED, recycle_timeout="10s")
 
     world.signal("HUP")
     world.run(60)
 
-    assert waits(world) == [3.0]
+    assert waits(world) == [5.0]
     assert world.times("worker.killed") == pytest.approx([31.01])
 
 

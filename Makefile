@@ -42,9 +42,9 @@ chart-tools: setup ## fetch helm, kubectl and the schemas of Kubernetes into .to
 # The most of it in the least time: no Debian is made, and none is downloaded.
 ENGINE := pid1 signals shutdown exit_status crash
 container-quick: setup ## the part of `container` that takes minutes, and the engine's tests on the installed bundle
-	$(BIN)/pytest tests/container -k "not debian and not old and not test_dockerfile"
+	$(BIN)/pytest $(PARALLEL) tests/container -k "not debian and not old and not test_dockerfile"
 	@test -x $(PREFIX)/srvinit || { echo "make install first" >&2; exit 1; }
-	TESTED_PROGRAM=$(PREFIX)/srvinit $(BIN)/pytest $(wildcard $(ENGINE:%=tests/process/test_%.py))
+	TESTED_PROGRAM=$(PREFIX)/srvinit $(BIN)/pytest $(PARALLEL) $(wildcard $(ENGINE:%=tests/process/test_%.py))
 
 container: setup ## freeze, then test the bundle in images, with a Docker daemon of its own: as root
 	$(BIN)/pytest tests/container

@@ -83,7 +83,7 @@ BASES: dict[str, Callable[[Path], None]] = {
 def make(docker: Docker, name: str) -> str:
     """Make a base image, unless it is there; return its tag."""
     tag = f"base-{name}"
-    if docker.run("image", "inspect", tag, fails=True).returncode == 0:
+    if docker.has(tag):
         return tag
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -100,7 +100,7 @@ def make(docker: Docker, name: str) -> str:
 def userland(docker: Docker, name: str) -> str:
     """Make the image of a Debian, with this machine's certificates; return its tag."""
     tag = f"userland-{name}"
-    if docker.run("image", "inspect", tag, fails=True).returncode != 0:
+    if not docker.has(tag):
         with debootstrapped(SUITES[name]).open("rb") as packed:
             docker.import_tar(packed, tag, f"ENV PIP_CERT={CERTIFICATES}", 'CMD ["/bin/sh"]')
     return tag

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import bases
 import frozen
 import pytest
-from engine import Container, Docker
+from engine import Container, Docker, alone, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,41 +27,50 @@ ENTRYPOINT ["/opt/srvinit/srvinit"]
 
 
 @pytest.fixture(scope="session")
-def bundle() -> Path:
-    """Return dist/srvinit, frozen anew if a source is younger than it."""
-    return frozen.bundle()
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of one run of pytest have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Docker]:
+def bundle(common: Path) -> Path:
+    """Return dist/srvinit, frozen anew if a source is younger than it."""
+    with alone(common / "freezing"):
+        return frozen.bundle()
+
+
+@pytest.fixture(scope="session")
+def docker(common: Path) -> Iterator[Docker]:
     """Run a daemon of our own."""
-    with Docker() as daemon:
+    with shared(common) as daemon:
         yield daemon
 
 
 @pytest.fixture(scope="session")
-def srvinit_image(docker: Docker, bundle: Path) -> str:
+def srvinit_image(docker: Docker, bundle: Path, common: Path) -> str:
     """Make the image that holds /opt/srvinit alone, of the bundle of this machine."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "opt").mkdir()
-        subprocess.run(["cp", "-a", bundle, f"{folder}/opt/srvinit"], check=True)
-        docker.import_folder(folder, "srvinit")
+    with alone(common / "images"), tempfile.TemporaryDirectory() as folder:
+        if not docker.has("srvinit"):
+            (Path(folder) / "opt").mkdir()
+            subprocess.run(["cp", "-a", bundle, f"{folder}/opt/srvinit"], check=True)
+            docker.import_folder(folder, "srvinit")
     return "srvinit"
 
 
 @pytest.fixture(scope="session")
-def make_image(docker: Docker, srvinit_image: str) -> Callable[[str], str]:
+def make_image(docker: Docker, srvinit_image: str, common: Path) -> Callable[[str], str]:
     """Give out the image of a base with srvinit in it, made when it is first asked for."""
-    made: set[str] = set()
+    assert srvinit_image
 
+    @functools.cache
     def make(base: str) -> str:
         tag = f"test-{base}"
-        if base not in made:
-            docker.build(DOCKERFILE.format(base=bases.make(docker, base)), tag)
-            made.add(base)
+        with alone(common / "images"):
+            if not docker.has(tag):
+                docker.build(DOCKERFILE.format(base=bases.make(docker, base)), tag)
         return tag
 
-    assert srvinit_image
     return make
 
 

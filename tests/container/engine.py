@@ -2,11 +2,14 @@
 
 The daemon is started by hand, with its data in a folder of its own and a socket there, and ended by
 its pid: it is nobody's service, and what else there is of Docker on the machine is left alone.
+Where pytest-xdist runs tests in several processes they have one in common: two would take the same
+addresses for their containers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -20,6 +23,7 @@ import harness
 import proc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 # Debian's client knows BuildKit by itself; newer ones need a plugin for it.
@@ -27,47 +31,48 @@ CLIENT_PATH = "/usr/bin"
 
 
 class Docker:
-    """The daemon, for the time of a `with`."""
+    """A daemon, asked through the client; `folder` is the daemon's, and has its socket and pid."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.client = harness.program("docker", CLIENT_PATH)
         if Path(CLIENT_PATH, "docker").exists():
             self.client = f"{CLIENT_PATH}/docker"
-        self._daemon = harness.program("dockerd")
-        # Not in /tmp, which may be a tmpfs: overlays need a disk
-        self._folder = Path(tempfile.mkdtemp(prefix="srvinit-docker-", dir="/var/tmp"))
-        self.environ = harness.clean_environ() | {"DOCKER_HOST": f"unix://{self._folder}/socket"}
+        self._folder = folder
+        self.environ = harness.clean_environ() | {"DOCKER_HOST": f"unix://{folder}/socket"}
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Start the daemon."""
         names = {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}
         flags = [f"--{flag}={self._folder}/{name}" for flag, name in names.items()]
-        self._log = (self._folder / "log").open("wb")
+        flags.append(f"--host={self.environ['DOCKER_HOST']}")
         path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-        self._process = subprocess.Popen(
-            [self._daemon, f"--host=unix://{self._folder}/socket", *flags],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            env=self.environ | {"PATH": path},
-        )
+        with (self._folder / "log").open("wb") as log:
+            subprocess.run(  # nobody's child: who ends it need not be who began it
+                ["setsid", "--fork", harness.program("dockerd"), *flags],
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environ | {"PATH": path},
+            )
         try:
             proc.wait_until(self._answers, 60, "dockerd to answer")
         except AssertionError as late:
             late.add_note((self._folder / "log").read_text()[-3000:])
-            self.__exit__()
+            self.end()
             raise
-        return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def end(self) -> None:
+        """End the daemon and all its containers, and remove what it had."""
         for container in self.lines("ps", "-aq") if self._answers() else []:
             self.run("rm", "-f", container)
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pid = int((self._folder / "pid").read_text())
+            os.kill(pid, signal.SIGTERM)
+            try:
+                proc.wait_until(lambda: proc.state(pid) in "ZX", 30, "dockerd to end")
+            except AssertionError:
+                os.kill(pid, signal.SIGKILL)
         for mount in self._mounts():  # the daemon leaves its namespace files and overlays behind
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -77,8 +82,6 @@ class Docker:
         return sorted((one for one in mounted if one.startswith(str(self._folder))), reverse=True)
 
     def _answers(self) -> bool:
-        if self._process.poll() is not None:
-            return False
         return self.start("info", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -108,6 +111,10 @@ class Docker:
         """Run the client and return the lines it says on stdout."""
         return self.run(*command).stdout.splitlines()
 
+    def has(self, tag: str) -> bool:
+        """Tell whether there is an image of that name."""
+        return self.run("image", "inspect", tag, fails=True).returncode == 0
+
     def import_folder(self, folder: str | os.PathLike[str], tag: str, *changes: str) -> None:
         """Make an image of a folder."""
         with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as packed:
@@ -124,6 +131,38 @@ class Docker:
             Path(folder, "Dockerfile").write_text(dockerfile)
             where = ["-f", f"{folder}/Dockerfile", str(context or folder)]
             self.run("build", "--quiet", "--tag", tag, *where, DOCKER_BUILDKIT="0")
+
+
+@contextlib.contextmanager
+def shared(common: Path) -> Iterator[Docker]:
+    """Have the daemon of all who name the same folder: the first begins it, the last ends it."""
+    lock, users = common / "docker", common / "docker-users"
+    with alone(lock):
+        if not users.exists():
+            # Not in /tmp, which may be a tmpfs: overlays need a disk
+            made = Path(tempfile.mkdtemp(prefix="srvinit-docker-", dir="/var/tmp"))
+            Docker(made).begin()
+            users.write_text(f"0 {made}")
+        count, _, folder = users.read_text().partition(" ")
+        users.write_text(f"{int(count) + 1} {folder}")
+    docker = Docker(Path(folder))
+    try:
+        yield docker
+    finally:
+        with alone(lock):
+            count, _, _ = users.read_text().partition(" ")
+            users.write_text(f"{int(count) - 1} {folder}")
+            if count == "1":
+                users.unlink()
+                docker.end()
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Keep the others out for the time of a `with`."""
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 class Container:

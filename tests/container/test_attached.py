@@ -101,9 +101,9 @@ def test_a_shell_follows_the_window(docker: Docker, make_image: Callable[[str], 
     """C13: a single interactive shell sees each new size, and Ctrl-C reaches what runs in it."""
     plain = ["-w1", "--restart-policy=never", "--no-worker-ignore-sigint", "--log-level=error"]
     with Terminal(docker, make_image("busybox"), *plain, "--", "/bin/sh") as terminal:
-        terminal.type("echo a$((1))b; stty size\r")
+        terminal.type("echo a$((1))b\r")
         terminal.wait("a1b")
-        terminal.wait("24 80")
+        proc.wait_until(lambda: _size_is(terminal, "24 80"), 10, "the size inside")
 
         terminal.resize(33, 111)
         terminal.client.send_signal(signal.SIGWINCH)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import bases
 import harness
 import pytest
+from engine import alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +22,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="session")
-def build(docker: Docker) -> Callable[[str], str]:
+def build(docker: Docker, common: Path) -> Callable[[str], str]:
     """Build a target of the Dockerfile; return its tag."""
     if "/usr/bin/" not in docker.client and docker.run("buildx", fails=True).returncode != 0:
         harness.missing("a client of Docker that can use BuildKit")
 
     def make(target: str) -> str:
-        base = bases.userland(docker, "debian")
+        with alone(common / "images"):
+            base = bases.userland(docker, "debian")
         arguments = [f"--build-arg=BUILDER={base}", f"--build-arg=DEMO={base}", "--network=host"]
         tag = ["--tag", f"built-{target}", "--target", target]
         docker.run("build", *arguments, *tag, str(ROOT), DOCKER_BUILDKIT="1")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 import proc
+from logreader import LogReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
 # Debian's client knows BuildKit by itself; newer ones need a plugin for it.
@@ -170,6 +172,7 @@ class Container:
 
     def __init__(self, docker: Docker, *arguments: str) -> None:
         self.docker = docker
+        self._stack = contextlib.ExitStack()
         [self.name] = docker.lines("run", "--detach", *arguments)
 
     def __enter__(self) -> Self:
@@ -177,6 +180,7 @@ class Container:
 
     def __exit__(self, *_exception: object) -> None:
         self.docker.run("rm", "--force", "--volumes", self.name, fails=True)
+        self._stack.close()
 
     @property
     def lines(self) -> list[str]:
@@ -192,21 +196,44 @@ class Container:
                 found.append(json.loads(line))
         return found
 
+    @functools.cached_property
+    def _log(self) -> LogReader:
+        """Follow the log: to ask for all of it again and again would take a whole CPU."""
+        log = LogReader()
+        client = self.docker.start(
+            *("logs", "--follow", self.name), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self._stack.callback(lambda: (client.kill(), client.wait(), log.stop()))
+        log.start(client)
+        return log
+
+    def _wait(self, hits: Callable[[], list[Any]], within: float, nth: int, what: str) -> Any:
+        if not self._log.wait_for(lambda: len(hits()) >= nth, within):
+            late = AssertionError(f"waited {within:g} s for {what} (number {nth})")
+            late.add_note("\n".join(self.lines))
+            raise late
+        return hits()[nth - 1]
+
     def wait_event(
         self, name: str, within: float = 20.0, *, nth: int = 1, **fields: Any
     ) -> dict[str, Any]:
         """Return the `nth` event of that name with those fields."""
+        wanted = {"event": name, **fields}
 
         def hits() -> list[dict[str, Any]]:
-            wanted = {"event": name, **fields}
-            found = [one for one in self.events if wanted.items() <= one.items()]
-            return found[nth - 1 :]
+            return [one for one in self._log.snapshot()[1] if wanted.items() <= one.items()]
 
-        try:
-            return proc.wait_until(hits, within, f"event {name} {fields or ''} (number {nth})")[0]
-        except AssertionError as late:
-            late.add_note("\n".join(self.lines))
-            raise
+        event: dict[str, Any] = self._wait(hits, within, nth, f"event {name} {fields or ''}")
+        return event
+
+    def wait_line(self, text: str, within: float = 20.0, *, nth: int = 1) -> str:
+        """Return the `nth` line of stderr that contains `text`."""
+
+        def hits() -> list[str]:
+            return [line for line in self._log.snapshot()[0] if text in line]
+
+        line: str = self._wait(hits, within, nth, repr(text))
+        return line
 
     def inspect(self, what: str) -> Any:
         """Return a part of what `docker inspect` knows: ".State.ExitCode"."""

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import proc
 import pytest
 
 if TYPE_CHECKING:
@@ -199,16 +198,16 @@ def test_no_module_is_missing(
         f"exec /opt/srvinit/srvinit {settings} -- /srv/server"
     )
     container = run("--entrypoint=/bin/sh", image, "-c", body)
-    wait_for(container, "all workers are ready")
+    container.wait_line("all workers are ready")
 
     container.docker.run("exec", container.name, "/bin/sh", "-c", "kill -9 $(pidof server)")
-    wait_for(container, "SIGKILL")
-    wait_for(container, "is ready", times=2)
+    container.wait_line("SIGKILL")
+    container.wait_line("is ready", nth=2)
     container.signal("HUP")
-    wait_for(container, "recycle")
+    container.wait_line("recycle")
     container.docker.run("exec", container.name, "/bin/sh", "-c", "echo nonsense >>/tmp/c")
     container.signal("HUP")
-    wait_for(container, "settings refused")
+    container.wait_line("settings refused")
     container.stop()
 
     whole = "\n".join(container.lines)
@@ -237,19 +236,6 @@ def test_a_fault_is_told_without_a_traceback(
     assert done.returncode in {1, 2, 127}, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stderr
-
-
-def wait_for(container: Container, text: str, times: int = 1) -> None:
-    """Wait until the log has said something, in whichever form."""
-
-    def is_there() -> bool:
-        return sum(text in line for line in container.lines) >= times
-
-    try:
-        proc.wait_until(is_there, 20, f"{text!r}, {times} times")
-    except AssertionError as late:
-        late.add_note("\n".join(container.lines))
-        raise
 
 
 def test_log_lines_are_json(

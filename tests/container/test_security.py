@@ -76,6 +76,18 @@ def test_workers_environment_is_what_srvinit_was_given(docker: Docker, hostile_i
     assert added == {"SRVINIT_WORKER=0", "SRVINIT_GENERATION=1"}
 
 
+def test_frozen_inside_frozen_works(docker: Docker, hostile_image: str) -> None:
+    """A worker that is srvinit itself runs, and hands on what a worker of one srvinit is given."""
+    variables = [f"--env={name}={value}" for name, value in HOSTILE.items()]
+    start = ["run", "--rm", *variables, "--hostname=h", hostile_image, *ONCE]
+    inner = ["/opt/srvinit/srvinit", *ONCE]
+
+    one = docker.run(*start, "/bin/env")
+    two = docker.run(*start, *inner, "/bin/env")
+
+    assert sorted(two.stdout.splitlines()) == sorted(one.stdout.splitlines())
+
+
 def test_bytes_that_are_no_text_pass(docker: Docker, make_image: Callable[[str], str]) -> None:
     """In arguments and in the environment, bytes that are not UTF-8 arrive as they were."""
     script = r'printf "A=$(printf "\377\376")" >/tmp/e; exec env "$(cat /tmp/e)" '

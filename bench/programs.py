@@ -97,6 +97,8 @@ class Running:
             self._process.kill()
             self._process.wait()
         self._reader.join(timeout=10)
+        if self._process.stderr is not None and not self._reader.is_alive():
+            self._process.stderr.close()
 
     def signal(self, number: int) -> None:
         """Send a signal to it alone."""

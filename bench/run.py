@@ -1,6 +1,6 @@
 """`make bench`: srvinit beside its peers, in one report. Every figure that is judged is a ratio.
 
-    bench/run.py                 all subjects but those below: about nine minutes on two cores
+    bench/run.py                 all subjects but those below: a quarter of an hour on two cores
     bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
     bench/run.py growth --json docs/growth.json    100,000 crashes, 10,000 recycles: five minutes
@@ -30,10 +30,12 @@ import programs
 import reaping
 import report
 import rivals
+import scraping
 import serving
 import sleeping
 import starting
 import steering
+import stopping
 import workers
 from measure import FULL, QUICK, Subject
 
@@ -46,6 +48,9 @@ SUBJECTS = {
     "workers": workers.measure,
     "probe": probing.measure,
     "asleep": sleeping.measure,
+    "term": stopping.measure_term,
+    "readyz": stopping.measure_readyz,
+    "scrapes": scraping.measure,
     "requests": serving.measure,
     "growth": growth.measure,
     "steering": steering.measure,

@@ -1,16 +1,16 @@
 /* A worker that says when its SIGTERM came: a line of its generation and of CLOCK_MONOTONIC's
- * nanoseconds on stdout, then it ends. It accepts on descriptor 3, which shows that it is ready.
+ * nanoseconds on stdout, then it ends. It waits for a client on descriptor 3, which shows that
+ * it is ready.
  *
  *   termed           does just that
- *   termed slow      from generation 2 on it does not accept: it is not ready yet
+ *   termed slow      from generation 2 on it waits for the signal alone: it is not ready yet
  *   termed lingers   in generation 1 it stays for a second after its SIGTERM */
 #define _GNU_SOURCE
-#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,15 +28,18 @@ int main(int argc, char **argv)
     const char *generation = getenv("SRVINIT_GENERATION");
     int is_first = generation == NULL || atoi(generation) == 1;
     struct sigaction action = {.sa_handler = note};
+    struct pollfd listener = {.fd = 3, .events = POLLIN};
+    sigset_t waited, other;
     char line[64];
 
     sigaction(SIGTERM, &action, NULL);
-    while (came.tv_sec == 0) {
-        if (!is_first && strcmp(role, "slow") == 0)
-            usleep(1000);
-        else if (accept(3, NULL, NULL) < 0 && errno != EINTR)
-            return 1;
-    }
+    sigemptyset(&waited);
+    sigaddset(&waited, SIGTERM);
+    sigprocmask(SIG_BLOCK, &waited, &other);
+    if (is_first || strcmp(role, "slow") != 0)
+        ppoll(&listener, 1, NULL, &other); /* nobody connects: its end is the signal's doing */
+    else
+        sigsuspend(&other);
     int length = snprintf(line, sizeof line, "%d %lld\n", is_first ? 1 : 2,
                           came.tv_sec * 1000000000LL + came.tv_nsec);
     if (write(1, line, length) != length)

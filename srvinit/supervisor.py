@@ -113,8 +113,7 @@ class Supervisor:
         for event in self._watch.collect():
             self._feed(event)
         self._judge_exits()
-        is_early = self._lack or self._watch.awaits_exec
-        if self._settle_at and not (is_early and time.monotonic() < self._settle_at):
+        if self._settle_at and self._may_settle_in(self._settle_at):
             self._settle_in()
         due, looked_at = self.pool.next_deadline(), time.monotonic()
         if due is not None and looked_at >= due:
@@ -131,6 +130,10 @@ class Supervisor:
     def _publish(self) -> None:
         telling = self._telling
         telling.publisher.publish(self.pool, self._listening, telling.log.dropped)
+
+    def _may_settle_in(self, at: float) -> bool:
+        """Tell whether the first workers run, or have been waited for long enough."""
+        return time.monotonic() >= at or not (self._lack or self._watch.awaits_exec)
 
     def _settle_in(self) -> None:
         """Import what is slow to import, now that it delays no start; again, where that fails."""

@@ -78,7 +78,7 @@ demo: $(VENV)/ready-for-demo ## four uvicorn workers, recycled three times under
 	$(BIN)/python demo/run.py
 
 bench: setup peers ## measure beside peers; reloads too, for an hour, into docs/benchmarks.md
-	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py --json docs/costs.json
 	$(BIN)/python bench/report.py --write
 
 bench-rollout: chart-tools ## roll out under load in a Kubernetes that $$KUBE_TOOL brings, by the chart and under tini: as root

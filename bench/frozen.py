@@ -1,4 +1,4 @@
-"""The frozen program, as installed: its start, the time in which a TERM could be lost, its memory.
+"""The frozen program, as installed: its start, and the time in which a TERM could be lost.
 
 What is lost is what comes before the signals are blocked: it acts by default, so it ends srvinit,
 or is dropped where srvinit is PID 1. Told by looking at the mask in /proc as fast as that goes.
@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import programs
-import serving
 import starting
 from measure import Scale, Subject, ratio_of, take_turns
 
@@ -53,19 +52,6 @@ def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
     }
     subject.table("ms, exec to blocked signals", take_turns(windows, scale.rounds * 3), ours)
 
-    pools = {ours: ([str(PROGRAM), "-w4", "--", "/bin/sleep", "100"], "srvinit.ready")}
-    if programs.installed(serving.gunicorn()[0]):
-        pools["gunicorn's master"] = ([*serving.gunicorn(), "--bind=127.0.0.1:0", "-w4"], "Booting")
-    for title, kinds in {
-        "written to": ("Private_Dirty",),
-        "with pages of files that nobody else maps": ("Private_Dirty", "Private_Clean"),
-    }.items():
-        idle = {
-            name: lambda pool=pool, kinds=kinds: idle_kb(*pool, kinds)
-            for name, pool in pools.items()
-        }
-        subject.table(f"MB, idle, 4 workers, {title}", take_turns(idle, 3), ours, 1 / 1000)
-
     size = sum(path.stat().st_size for path in PROGRAM.parent.rglob("*") if path.is_file())
     subject.target(f"{size / 1e6:.1f} MB on disk, at most 15", met=size <= MOST_BYTES)
     return subject
@@ -89,13 +75,3 @@ def unblocked(clock: str, command: list[str]) -> float:
     began = int(os.read(read_fd, 64).split()[0])
     os.close(read_fd)
     return (blocked_at - began) / 1e6
-
-
-def idle_kb(command: list[str], until: str, kinds: tuple[str, ...]) -> float:
-    """Run a program; return the memory of these kinds it has, once it has said so and idles."""
-    with programs.Running(command, cwd=serving.SERVERS) as running:
-        running.wait_said(until)
-        time.sleep(1.0)  # the last of what a start does
-        lines = Path(f"/proc/{running.pid}/smaps_rollup").read_text().splitlines()
-        found = dict(line.split()[:2] for line in lines[1:])
-        return float(sum(int(found[f"{kind}:"]) for kind in kinds))

@@ -38,7 +38,7 @@ class Scale:
 
 
 FULL = Scale(
-    *(9, 100, 10_000, (10, 100, 1000), 30.0, 4.0, 6, 100_000, 10_000),
+    *(9, 100, 10_000, (10, 100, 1000, 4000), 30.0, 4.0, 6, 100_000, 10_000),
     *(0.3, 3, 120.0, 20),
     judges=True,
 )
@@ -70,22 +70,30 @@ class Subject:
     title: str
     lines: list[str] = field(default_factory=list)
     judges: bool = True
-    raw: dict[str, Any] = field(default_factory=dict)  # for JSON
+    raw: dict[str, Any] = field(
+        default_factory=dict
+    )  # for JSON, beside what tables and targets say
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    targets: list[dict[str, Any]] = field(default_factory=list)
 
     def table(
         self, unit: str, samples: Mapping[str, list[float]], base: str, scale: float = 1.0
     ) -> None:
         """Show median, n, spread and the ratio to `base` of each program."""
+        shown = {
+            name: [round(value * scale, 4) for value in values] for name, values in samples.items()
+        }
+        self.tables.append({"unit": unit, "base": base, "samples": shown})
         width = max(map(len, samples))
         head = f"{'':{width}}  {'n':>4}  {'median':>9}  {'10 % .. 90 %':>19}  {'least':>9}  ratio"
         self.lines.append(f"{head}    ({unit})")
-        for name, values in samples.items():
-            shown = [value * scale for value in values]
-            low, high = quantile(shown, 0.1), quantile(shown, 0.9)
-            ratio = f"{ratio_of(values, samples[base]):5.2f}" if base in samples else "    -"
+        for name, values in shown.items():
+            low, high = quantile(values, 0.1), quantile(values, 0.9)
+            compares = statistics.median(shown.get(base, [0])) != 0
+            ratio = f"{ratio_of(values, shown[base]):5.2f}" if compares else "    -"
             self.lines.append(
-                f"{name:{width}}  {len(shown):4}  {statistics.median(shown):9.3f}  "
-                f"{low:9.3f} {high:9.3f}  {min(shown):9.3f}  {ratio}"
+                f"{name:{width}}  {len(values):4}  {statistics.median(values):9.3f}  "
+                f"{low:9.3f} {high:9.3f}  {min(values):9.3f}  {ratio}"
             )
 
     def note(self, text: str) -> None:
@@ -95,7 +103,13 @@ class Subject:
     def target(self, text: str, *, met: bool) -> None:
         """Say whether a target was met; in quick mode there is too little to tell."""
         verdict = ("met" if met else "MISSED") if self.judges else "not judged"
+        self.targets.append({"target": text, "verdict": verdict})
         self.lines.append(f"target: {text}: {verdict}")
+
+    def figures(self) -> dict[str, Any]:
+        """Return all that there is of it, for JSON."""
+        told = {"title": self.title, "tables": self.tables, "targets": self.targets}
+        return self.raw | {name: value for name, value in told.items() if value}
 
     def __str__(self) -> str:
         return "\n".join([self.title, *(f"  {line}" for line in self.lines)])
@@ -129,11 +143,9 @@ def busy_seconds() -> float:
 
 
 def switches(pid: int) -> int:
-    """Return how often a process has gone to sleep, which is how often it has woken, but one."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("voluntary_ctxt_switches:"):
-            return int(line.split()[1])
-    raise LookupError(f"no voluntary_ctxt_switches of process {pid}")
+    """Return how often the threads of a process went to sleep: as often they woke, but once."""
+    said = [status.read_text() for status in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for text in said)
 
 
 def wait_until(question: Callable[[], bool], within: float, what: str) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import costs
 import deploying
 import drawing
 import growth
@@ -126,6 +127,9 @@ def write(docs: Path, machine: dict[str, Any], extent: Extent, grids: list[Grid]
             (docs / f"benchmarks-{name}.svg").write_text(picture, encoding="utf-8")
             parts.append(f"![{title_of(picture)}](benchmarks-{name}.svg)\n")
         parts.append(table(grid.head, [bold(row) for row in grid.rows]))
+    costed = json.loads(costs.FIGURES.read_text(encoding="utf-8"))
+    parts.append(costs.section(costed))
+    (docs / "benchmarks-start.svg").write_text(costs.picture(costed), encoding="utf-8")
     parts.append(of_long_lives(json.loads(GROWTH.read_text(encoding="utf-8"))))
     parts.append(commands(machine))
     (docs / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")

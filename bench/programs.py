@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
 HERE = Path(__file__).parent
@@ -68,7 +68,12 @@ class Running:
     """A program under measurement, its stderr read as it comes; killed at the end of a `with`."""
 
     def __init__(
-        self, command: Sequence[str], *, cwd: Path | None = None, stdout: int = subprocess.DEVNULL
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        stdout: int = subprocess.DEVNULL,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
             command,
@@ -76,7 +81,7 @@ class Running:
             stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ or {}),
             start_new_session=True,
         )
         self.pid = self._process.pid

@@ -3,6 +3,7 @@
     bench/run.py                 all subjects but those below: a quarter of an hour on two cores
     bench/run.py --quick         all of it in less than one: does it run? It judges nothing
     bench/run.py start signals   some of it
+    bench/run.py --json docs/costs.json    all, with the figures that docs/benchmarks.md shows
     bench/run.py growth --json docs/growth.json    100,000 crashes, 10,000 recycles: five minutes
     bench/run.py steering --json docs/steering.json    each bind.mode: twenty minutes more
     bench/run.py steady-node-new --add --json docs/steering.json    a piece of that: see --help
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import tempfile
@@ -83,12 +85,13 @@ def main() -> int:
         helpers = programs.compile_helpers(folder)
         for name in options.subjects or [name for name in SUBJECTS if name not in WHEN_ASKED]:
             began = time.monotonic()
+            load = round(os.getloadavg()[0], 1)
             subject = known[name](scale, helpers)
             if name in PIECES:
                 found = raw.get("steering", before.get("steering"))
                 raw["steering"] = steering.combine(found, subject.raw) if found else subject.raw
-            elif isinstance(subject, Subject) and subject.raw:
-                raw[name] = subject.raw
+            elif isinstance(subject, Subject):
+                raw[name] = {"load_before": load} | subject.figures()
             print(f"\n{subject}")
             print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
     if options.json:

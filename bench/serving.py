@@ -88,7 +88,7 @@ def measure_recycles(subject: Subject, scale: Scale) -> None:
         with programs.Running(under_srvinit(port, command), cwd=SERVERS) as srvinit:
             srvinit.wait_said("srvinit.ready")
             p99 = recycle_under_load(srvinit, port, scale)
-        subject.table("p99, ms", p99, "steady")
+        subject.table(f"{name}: p99, ms", p99, "steady")
         ratio = statistics.median(p99["recycle"]) / statistics.median(p99["steady"])
         subject.target(
             f"{name}: a recycle's p99 is {ratio:.2f} times the steady, at most {MOST_P99:g}",

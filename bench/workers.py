@@ -1,4 +1,4 @@
-"""The CPU that srvinit itself takes to start, recycle and stop N workers that do nothing."""
+"""What N workers that do nothing cost srvinit to start, recycle and stop: CPU, time, memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import statistics
 import tempfile
 import time
+from pathlib import Path
 
 import programs
 from measure import Scale, Subject, cpu_seconds
@@ -17,56 +18,84 @@ PHASES = ("start", "recycle by 1", "recycle by 25 %", "stop")
 
 def measure(scale: Scale, helpers: dict[str, str]) -> Subject:
     """Measure pools of growing size, each size several times, taking turns."""
-    subject = Subject(
-        "workers: srvinit's own CPU per worker (start: beyond that for 1 worker)",
-        judges=scale.judges,
-    )
+    subject = Subject("workers: what N of them cost srvinit", judges=scale.judges)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     rounds = min(scale.rounds, 2)
-    samples: dict[int, list[dict[str, float]]] = {count: [] for count in (1, *scale.pools)}
+    taken: dict[int, list[dict[str, float]]] = {count: [] for count in (1, *scale.pools)}
     for _ in range(rounds):
-        for count, taken in samples.items():
-            taken.append(one_pool(count, helpers["asleep"]))
-    alone_s = statistics.median(one["start"] for one in samples.pop(1))
-    subject.note(f"{'':16}" + "".join(f"{f'N = {count}':>12}" for count in samples) + "    (us)")
+        for count, pools in taken.items():
+            pools.append(one_pool(count, helpers["asleep"]))
+    base = f"N = {scale.pools[-2]}"
     for phase in PHASES:
-        each = {}
-        for count, taken in samples.items():
-            spent = statistics.median(one[phase] for one in taken)
-            each[count] = (spent - alone_s) / (count - 1) if phase == "start" else spent / count
-        cells = "".join(f"{value * 1e6:12.0f}" for value in each.values())
-        growth = each[scale.pools[-1]] / each[scale.pools[-2]]
-        subject.note(f"{phase:16}{cells}    n = {rounds}, {growth:.2f} from the second to the last")
-        subject.target(f"{phase}: grows {growth:.2f} times, at most {MOST_GROWTH:g}",
-                       met=growth <= MOST_GROWTH)  # fmt: skip
+        cpu = each_costs(taken, f"{phase}: cpu", 1e6)
+        subject.table(f"{phase}: us of srvinit's CPU a worker", cpu, base)
+        growth = statistics.median(cpu[f"N = {scale.pools[-1]}"]) / statistics.median(cpu[base])
+        told = f"{phase}: grows {growth:.2f} times from {base} to {scale.pools[-1]}"
+        subject.target(f"{told}, at most {MOST_GROWTH:g}", met=growth <= MOST_GROWTH)
+    for phase in PHASES:
+        samples = {
+            f"N = {count}": [one[f"{phase}: time"] for one in pools]
+            for count, pools in taken.items()
+        }
+        subject.table(f"{phase}: ms until it is over", samples, base, 1000)
+    subject.table("memory: kB of srvinit's own a worker", each_costs(taken, "memory", 1.0), base)
     return subject
 
 
+def each_costs(
+    taken: dict[int, list[dict[str, float]]], what: str, scale: float
+) -> dict[str, list[float]]:
+    """Return what each worker costs, beyond what a pool of one does where that is a start's."""
+    alone = statistics.median(one[what] for one in taken[1])
+    beyond = what == "memory" or what.startswith("start")
+    return {
+        f"N = {count}": [
+            scale * ((one[what] - alone) / (count - 1) if beyond else one[what] / count)
+            for one in pools
+        ]
+        for count, pools in taken.items()
+        if count > 1
+    }
+
+
 def one_pool(count: int, worker: str) -> dict[str, float]:
-    """Take a pool through its life; return the seconds of CPU that each phase cost srvinit."""
+    """Take a pool through its life; return the seconds and CPU seconds of each phase, and kB."""
     spent = {}
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         settings = f"[worker]\ncount = {count}\ntimeout = 60\n[recycle]\nsettle = 0\nmax_surge = "
         file.write(f"{settings}1\n")
         file.flush()
         command = [*programs.SRVINIT, f"--config={file.name}", "--", worker]
+        began = time.monotonic()
         with programs.Running(command) as srvinit:
             srvinit.wait_said("srvinit.ready", within=120)
-            before = spent["start"] = settled(srvinit.pid)
+            spent["start: time"] = time.monotonic() - began
+            before = spent["start: cpu"] = settled(srvinit.pid)
+            spent["memory"] = written_kb(srvinit.pid)
             for phase in PHASES[1:3]:
                 srvinit.forget()
+                began = time.monotonic()
                 srvinit.signal(signal.SIGHUP)
-                srvinit.wait_said("recycle.finished", within=120)
+                srvinit.wait_said("recycle.finished", within=300)
+                spent[f"{phase}: time"] = time.monotonic() - began
                 after = settled(srvinit.pid)
-                spent[phase], before = after - before, after
+                spent[f"{phase}: cpu"], before = after - before, after
                 file.seek(0)
                 file.write(f"{settings}'25%'\n")
                 file.flush()
+            began = time.monotonic()
             srvinit.signal(signal.SIGTERM)
             srvinit.wait_end(120)
-            spent["stop"] = cpu_seconds(srvinit.pid) - before
+            spent["stop: time"] = time.monotonic() - began
+            spent["stop: cpu"] = cpu_seconds(srvinit.pid) - before
     return spent
+
+
+def written_kb(pid: int) -> float:
+    """Return the memory that a process has written to, in kB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("Private_Dirty:")))
 
 
 def settled(pid: int) -> float:

@@ -78,7 +78,7 @@ def steady(
         fleet = {mode: stack.enter_context(Pool(server, mode)) for mode in MODES}
         rounds = Rounds(server, fleet, helpers["arrivals"], scale)
         rounds.run(kind)
-    subject.raw["cases"] += [case.summary() for case in rounds.cases.values()]
+    subject.raw["cases"] += [case.summary() for case in rounds.cases.values() if case.rounds]
 
 
 def recycles(subject: Subject, server: Server, scale: Scale) -> None:
@@ -166,7 +166,8 @@ class Rounds:
         with self._round(mix, FULL_LOAD, keep=is_whole) as given:
             for mode in order if is_whole else (SHARED,):
                 given[mode] = generator.saturate(mode, mix, self._scale.saturation_s)
-        capacity = given[SHARED].per_second
+        if not (capacity := given[SHARED].per_second):
+            return  # the machine stood still meanwhile
         levels: tuple[float, ...] = LEVELS if is_whole else (DECIDES_AT,)
         slices = self._scale.slices
         if mix.slow_part:
@@ -188,7 +189,7 @@ class Rounds:
         yield given
         others_s = busy_seconds() - self._our_cpu_s() - before
         share = others_s / (time.monotonic() - at) / (os.cpu_count() or 1)
-        if keep:
+        if keep and all(stretch.ok for stretch in given.values()):
             case.rounds.append(Round(given, others=max(0.0, share)))
 
     def _our_cpu_s(self) -> float:

@@ -413,6 +413,7 @@ class Oracle:
         ]
         sizes += [len(pool.seats.serving), len(pool.seats.unwatched), len(pool.seats.left)]
         sizes += [len(pool.seats.kept), len(pool.seats.waited), len(pool.seats.stuck)]
+        sizes += [len(pool.seats.given_up)]
         if max(sizes) > 200 + 8 * size:
             self.break_promise(BOUNDED, f"{sizes} for {size}")
 

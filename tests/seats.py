@@ -6,6 +6,7 @@ oracle knows from the log; who sits where, and where the kernel steers to, is wr
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from srvinit.lifecycle import actions, events
@@ -38,6 +39,10 @@ HANDED_ON = (
     "a crashed worker's seat goes to the next worker that is started, if a slot is vacant or"
     " somebody waits there, and is avoided until then"
 )
+TOLD_IN_TIME = (
+    "who waits on a seat that no worker has is told once recycle.timeout has passed since a recycle"
+    " was given up, and not before"
+)
 RELIEVED = "where somebody waits on a seat that no worker has, a worker is to be started"
 CLOSED_UNUSED = "a seat is closed once no living or coming worker has it, and then always"
 SOCKETS_LAST = "the sockets are closed only after no worker is quiescing, and at once then"
@@ -52,6 +57,7 @@ PROMISES = (
     WHERE_SOMEBODY_READS,
     ONE_AT_A_TIME,
     HANDED_ON,
+    TOLD_IN_TIME,
     RELIEVED,
     CLOSED_UNUSED,
     SOCKETS_LAST,
@@ -71,6 +77,7 @@ class Seats:
         self.coming: dict[int, tuple[int, int, float]] = {}  # seat, slot, quiesce of Spawns
         self.kept: list[int] = []  # seats that crashed workers left
         self.waited: set[int] = set()  # those of them that somebody is known to wait on
+        self.given_up: dict[int, float] = {}  # such that nobody is started for; until when
         self.offered: set[int] = set()  # those to be closed, unless somebody waits
         self.left: set[int] = set()  # seats to be closed, whoever waits
         self.stuck: set[int] = set()  # those whose worker takes nobody
@@ -111,8 +118,10 @@ class Seats:
             self.offered.remove(event.seat)
             if self.kill_by is not None:
                 pass  # it is closed with all others
-            elif self.is_hopeless or pool.options.restart_policy == "never":
+            elif pool.options.restart_policy == "never":
                 self.left.add(event.seat)
+            elif self.is_hopeless:
+                self.given_up[event.seat] = self.world.now + pool.options.recycle_timeout
             else:
                 self.waited.add(event.seat)
 
@@ -123,10 +132,11 @@ class Seats:
         seat, slot = order.seat, order.slot
         if not self.world.is_steered:
             return
-        if self.waited or self.kept:
-            if seat not in (self.waited or self.kept):
+        if self.waited or self.given_up or self.kept:
+            if seat not in (self.waited or self.given_up or self.kept):
                 self._break(HANDED_ON, f"{order} leaves who waits behind")
             self.waited.discard(seat)
+            self.given_up.pop(seat, None)
             self.kept = [kept for kept in self.kept if kept != seat]
         elif seat < self.given:
             self._break(ONE_AT_A_TIME, f"{order} after {self.given} seats")
@@ -164,19 +174,22 @@ class Seats:
     def see_open(self, order: actions.OpenSeat) -> None:
         """See a seat opened for newcomers before its worker is there."""
         self._check_is_steered(order)
-        if order.seat < self.given or self.kept or self.waited:
+        if order.seat < self.given or self.kept or self.waited or self.given_up:
             self._break(ONE_AT_A_TIME, f"{order} after {self.given} seats")
         self.given = max(self.given, order.seat + 1)
         self.kept.append(order.seat)
 
     def see_giving_up(self) -> None:
-        """See a recycle given up: those who wait are told."""
-        self.left |= self.waited
+        """See a recycle given up: those who wait are told, later."""
+        by = self.world.now + self.oracle.pool.options.recycle_timeout
+        self.given_up |= dict.fromkeys(self.waited, by)
         self.waited.clear()
         self.is_hopeless = True
 
     def see_success(self) -> None:
         """See a new worker stay, or somebody ask for another try."""
+        self.waited |= self.given_up.keys()
+        self.given_up.clear()
         self.is_hopeless = False
 
     def see_steer(self, order: actions.Steer) -> None:
@@ -199,7 +212,10 @@ class Seats:
         self._check_is_steered(order)
         if order.seat in self._taken() or order.seat in self.rotation:
             self._break(CLOSED_UNUSED, f"{order} is taken")
-        if order.by is not None:
+        if order.seat in self.given_up:
+            if order.by is None or not self.given_up.pop(order.seat) <= order.by <= self.world.now:
+                self._break(TOLD_IN_TIME, f"{order}")
+        elif order.by is not None:
             if order.seat not in self.left:
                 self._break(HANDED_ON, f"{order}, kept {self.kept}, waited {self.waited}")
             self.left.discard(order.seat)
@@ -268,9 +284,10 @@ class Seats:
     def see_shutdown(self, kill_by: float) -> None:
         """See a shutdown begin: who quiesces already has less time from here on."""
         self.kill_by = kill_by
-        self.left |= {*self.kept, *self.waited}
+        self.left |= {*self.kept, *self.waited, *self.given_up}
         self.kept.clear()
         self.waited.clear()
+        self.given_up.clear()
         for life in filter(is_quiescing, self.oracle.lives.values()):
             life.stop_by = min(life.stop_by or kill_by, kill_by)
             life.at_latest = min(life.at_latest, (self.world.now + life.stop_by) / 2)
@@ -280,13 +297,18 @@ class Seats:
     def check_after(self, event: Event) -> None:
         """Check what holds between two steps."""
         pool = self.oracle.pool
-        seats = pool.seats.left + pool.seats.kept + pool.seats.waited
+        seats = [*pool.seats.left, *pool.seats.kept, *pool.seats.waited, *pool.seats.given_up]
         if not self.world.is_steered and (seats or pool.seats.is_relief_off):
             self._break(UNSTEERED, f"kept {seats}")
         if not self.world.is_steered or pool.phase == DONE or self.coming:
             return  # the answers come before anything else
         if self.left and not self.is_closed:
             self._break(CLOSED_UNUSED, f"{self.left} stay open")
+        if (
+            type(event) is events.Tick
+            and min(self.given_up.values(), default=inf) <= self.world.now
+        ):
+            self._break(TOLD_IN_TIME, f"{self.given_up} stay open")
         if len(self.kept) > self._vacancies() and not self.is_closed:
             self._break(CLOSED_UNUSED, f"{self.kept} for {self._vacancies()} vacant slots")
         self._check_rotation()
@@ -306,7 +328,7 @@ class Seats:
                 self._break(IN_ROTATION, how)
         elif self.oracle.pool.phase == SERVING:
             staying = {life.seat for life in lives if not life.is_asked}
-            if not self.rotation <= staying | set(self.kept) | self.waited:
+            if not self.rotation <= staying | {*self.kept, *self.waited, *self.given_up}:
                 self._break(WHERE_SOMEBODY_READS, f"steered to {set(self.rotation)}")
         elif self.rotation & {life.seat for life in lives if life.is_asked}:
             self._break(IN_ROTATION, f"steered to {set(self.rotation)}, nobody serves")

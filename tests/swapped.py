@@ -63,7 +63,7 @@ class SwappedSeats(Seats):
 
     def see_recycle(self) -> None:
         self.is_recycling = True
-        self.expected = frozenset(self.waited)
+        self.expected = frozenset(self.waited or self.given_up)
         if not self.expected:
             self.given = max(self.given, 1)
             self.expected = frozenset((self.given,))
@@ -85,6 +85,7 @@ class SwappedSeats(Seats):
         if seat not in self.expected:
             self._break(ONE_QUEUE, f"{order}, expected {set(self.expected)}")
         self.waited.discard(seat)
+        self.given_up.pop(seat, None)
         self.given = max(self.given, seat + 1)
         self.coming[order.number] = (seat, order.slot, self.oracle.pool.options.worker_quiesce)
 

@@ -68,7 +68,7 @@ def moved(pool: Pool, worker: Worker, event: Event, before: str, now: float) -> 
     if worker.state == READY:
         pool.has_run = True
     elif worker.state == SETTLED:
-        pool.seats.is_relief_off = False
+        steering.take_up_relief(pool)
         slot = pool.slots[worker.slot]
         if slot.successor is worker:
             pool.settled[slot.index] = slot

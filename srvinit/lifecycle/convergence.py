@@ -106,7 +106,7 @@ def give_up_recycle(pool: Pool, now: float) -> list[Action] | None:
     # New workers do not start: who is too old or too large is told of again if it stays so.
     pool.aged.clear()
     pool.large.clear()
-    steering.let_go_of_waited_seats(pool)
+    steering.give_up_relief(pool, now)
     by = now + pool.options.recycle_timeout
     if pool.seats.pair is not None:
         return orders + swapping.give_up(pool, pool.seats.pair, by, now)
@@ -315,10 +315,11 @@ def begin_recycle(
     """Want every worker replaced (or `only` those) by one of the next generation."""
     pool.generation += 1
     pool.recycle = Recycle(pool.generation, now)
+    if only is None:
+        steering.take_up_relief(pool)
     steering.begin_recycle(pool)
     if only is None:
         pool.failures_in_row = 0
-        pool.seats.is_relief_off = False
         for slot in pool.slots[: pool.count]:
             slot.refill_at = now  # whatever failed, this is a fresh start
             if slot.holder is None:

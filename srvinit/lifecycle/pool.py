@@ -153,7 +153,8 @@ class Pool:
         """Say when `Tick` is due, or None if nothing but an event can change anything."""
         while self._timers and not self._is_live(self._timers[0]):
             heappop(self._timers)
-        by = self.end.deadline(self.phase)
+        dues = (self.end.deadline(self.phase), self.seats.deadline())
+        by = min((due for due in dues if due is not None), default=None)
         if self._timers and (by is None or self._timers[0][0] < by):
             return self._timers[0][0]
         return by

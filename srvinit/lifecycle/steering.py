@@ -27,6 +27,7 @@ class Seats:
 
     __slots__ = (
         "given",  # seats ever given: the next one's number
+        "given_up",  # waited ones of which a recycle was given up: by when they are let go of
         "is_relief_off",  # a recycle was given up: no worker is replaced for who waits
         "kept",  # left by crashed workers, for those who fill vacant slots
         "left",  # by workers that are gone; nobody will have them again
@@ -47,6 +48,7 @@ class Seats:
         self.unwatched: list[Worker] = []
         self.kept: list[int] = []
         self.waited: list[int] = []
+        self.given_up: dict[int, float] = {}
         self.left: list[int] = []
         self.is_relief_off = False
 
@@ -55,6 +57,10 @@ class Seats:
         self.serving[seat] = self.serving.get(seat, 0) + change
         if not self.serving[seat]:
             del self.serving[seat]
+
+    def deadline(self) -> float | None:
+        """Say when a seat is to be let go of though somebody waits there."""
+        return min(self.given_up.values(), default=None)
 
 
 def begin(pool: Pool, *, is_steered: bool) -> None:
@@ -69,6 +75,9 @@ def step(pool: Pool, now: float) -> list[Action] | None:
     if not pool.is_steered or pool.end.is_closed:
         return None
     orders: list[Action] = []
+    expired = [seat for seat, by in pool.seats.given_up.items() if by <= now]
+    for seat in expired:
+        del pool.seats.given_up[seat]
     pair = pool.seats.pair
     wanted = _rotation(pool) if pair is None else swapping.rotation(pool, pair)
     room = vacancies(pool) if pair is None else 0  # who fills a vacant slot sits with the others
@@ -84,6 +93,7 @@ def step(pool: Pool, now: float) -> list[Action] | None:
         orders += [WatchSeat(worker.pid, worker.seat) for worker in pool.seats.unwatched]
         pool.seats.unwatched.clear()
     orders += [CloseSeat(seat, None) for seat in surplus]
+    orders += [CloseSeat(seat, now) for seat in expired]
     by = now + pool.options.recycle_timeout
     orders += [CloseSeat(seat, by) for seat in pool.seats.left]
     pool.seats.left.clear()
@@ -107,10 +117,11 @@ def _waiting_room(pool: Pool, orders: list[Action]) -> frozenset[int]:
     staying = frozenset(worker.seat for worker in pool.everyone() if worker.asked_in is None)
     if staying:
         return staying
-    if not (pool.seats.kept or pool.seats.waited or pool.end.has_begun) and vacancies(pool) > 0:
-        pool.seats.kept.append(_new_seat(pool))
+    open_ones = pool.seats.kept or pool.seats.waited or pool.seats.given_up
+    if not (open_ones or pool.end.has_begun) and vacancies(pool) > 0:
+        open_ones = pool.seats.kept = [_new_seat(pool)]
         orders.append(OpenSeat(pool.seats.kept[0]))
-    return frozenset(pool.seats.kept or pool.seats.waited)
+    return frozenset(open_ones)
 
 
 def vacancies(pool: Pool) -> int:
@@ -122,17 +133,29 @@ def seat_for(pool: Pool) -> int:
     """Give the next worker a seat: one with people in its queue if there is any, or a new one."""
     if pool.seats.pair is not None:
         return swapping.sit_down(pool.seats.pair)
-    for seats in (pool.seats.waited, pool.seats.kept):
-        if seats:
-            return seats.pop(0)
-    return _new_seat(pool)
+    if (waited := _waited_seat(pool)) is not None:
+        return waited
+    return pool.seats.kept.pop(0) if pool.seats.kept else _new_seat(pool)
+
+
+def _waited_seat(pool: Pool) -> int | None:
+    """Take a seat that nobody has and somebody waits on, if there is one."""
+    seats = pool.seats
+    if seats.waited:
+        return seats.waited.pop(0)
+    for seat in seats.given_up:
+        del seats.given_up[seat]
+        return seat
+    return None
 
 
 def begin_recycle(pool: Pool) -> None:
     """Where all share a seat: have those who are started now share another."""
-    if pool.seats.pair is not None:
-        waited = pool.seats.waited
-        pool.seats.pair.coming = waited.pop(0) if waited else _new_seat(pool)
+    pair = pool.seats.pair
+    if pair is not None:
+        waited = _waited_seat(pool)
+        pair.is_waited_on = waited is not None
+        pair.coming = _new_seat(pool) if waited is None else waited
 
 
 def is_cut_off(pool: Pool, worker: Worker) -> bool:
@@ -159,26 +182,47 @@ def leave_seat(pool: Pool, worker: Worker, *, is_handed_on: bool) -> None:
 def keep_waited_seat(pool: Pool, event: SeatWaits, now: float) -> list[Action]:
     """Keep a seat that cannot be closed for the next worker; the rules see to it that one comes.
 
-    But not under plain init, where nobody comes, nor after a recycle that was given up: then who
-    waits is told, by a reset, when recycle.timeout has passed.
+    But not under plain init, where nobody comes: then who waits is told, by a reset, when
+    recycle.timeout has passed. And so they are after a recycle that was given up, unless somebody
+    is started until then.
     """
-    is_hopeless = pool.seats.is_relief_off or pool.options.restart_policy == "never"
-    (pool.seats.left if is_hopeless else pool.seats.waited).append(event.seat)
+    seats = pool.seats
+    if pool.options.restart_policy == "never":
+        seats.left.append(event.seat)
+    elif seats.is_relief_off:
+        seats.given_up[event.seat] = now + pool.options.recycle_timeout
+    else:
+        seats.waited.append(event.seat)
     return []
 
 
-def let_go_of_waited_seats(pool: Pool) -> None:
-    """Give up on who waits without a worker: those that were to serve them do not start."""
-    pool.seats.left += pool.seats.waited
+def give_up_relief(pool: Pool, now: float) -> None:
+    """Start nobody for those who wait without a worker: those that were to serve them do not start.
+
+    Whoever is started for another reason until recycle.timeout has passed gets one of their seats.
+    """
+    by = now + pool.options.recycle_timeout
+    pool.seats.given_up |= dict.fromkeys(pool.seats.waited, by)
     pool.seats.waited.clear()
     pool.seats.is_relief_off = pool.is_steered
 
 
+def take_up_relief(pool: Pool) -> None:
+    """See to it again that who waits without a worker gets one: workers do start."""
+    pool.seats.is_relief_off = False
+    pool.seats.waited += pool.seats.given_up
+    pool.seats.given_up.clear()
+
+
 def let_go_of_all_seats(pool: Pool) -> None:
     """Let go of what was kept: no worker comes any more."""
-    let_go_of_waited_seats(pool)
-    pool.seats.left += pool.seats.kept
-    pool.seats.kept.clear()
+    seats = pool.seats
+    seats.left += [*seats.waited, *seats.given_up, *seats.kept]
+    if seats.pair is not None and seats.pair.is_waited_on and seats.pair.coming is not None:
+        seats.left.append(seats.pair.coming)
+    seats.waited.clear()
+    seats.given_up.clear()
+    seats.kept.clear()
 
 
 # --- workers that take nobody -----------------------------------------------------------------

@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 class Pair:
     """The seat that all share and the one that is to follow it, by number."""
 
-    __slots__ = ("coming", "current", "members")
+    __slots__ = ("coming", "current", "is_waited_on", "members")
 
     def __init__(self, current: int) -> None:
         self.current = current
         self.coming: int | None = None  # from a recycle's beginning until its swap
+        self.is_waited_on = False  # the coming one: somebody waits, and nobody has sat down yet
         self.members: dict[int, int] = {}  # live workers by seat, SPAWNING to KILLING
 
 
 def sit_down(pair: Pair) -> int:
     """Give the next worker its seat."""
     seat = pair.current if pair.coming is None else pair.coming
+    pair.is_waited_on = False
     pair.members[seat] = pair.members.get(seat, 0) + 1
     return seat
 

@@ -267,7 +267,7 @@ class Run:
             "held": all(slot.holder is not None and slot.successor is None for slot in slots),
             "no recycle": pool.recycle is None and not pool.is_recycle_queued,
             "one generation": not any(w.is_stale for w in pool.everyone()),
-            "nobody waits": not pool.seats.waited,
+            "nobody waits": not (pool.seats.waited or pool.seats.given_up),
             "no surplus": not pool.surplus and not pool.settled,
             "told": "READY=1" in self.world.told,
         }

@@ -399,6 +399,32 @@ def test_who_waits_is_told_when_no_worker_starts_any_more() -> None:
     assert seats_of(world) == {0: 0, 1: 1}
 
 
+@pytest.mark.parametrize("cause", ["a crash", "SIGHUP"])
+def test_who_waits_after_a_recycle_that_was_given_up_gets_whoever_starts_in_time(
+    cause: str,
+) -> None:
+    """Found by chaos: workers started again, and a moment later who waited was reset."""
+    failing = Behaviour(ready_after=None, ends_after=0.1, ends_with=1 << 8)
+    choose = in_turn(QUICK, QUICK, failing, failing, then=QUICK)
+    world = settled(2, None, choose, **STEERED, recycle_retries=2, restart_delay="1s")
+    world.waits_on = {2: 0.0, 3: 0.0}.get
+    world.signal("HUP")
+    world.run(5)
+    assert len(world.lines("recycle.failed")) == 1
+
+    if cause == "a crash":
+        world.kill(100)
+    else:
+        world.signal("HUP")
+    world.run(60)
+
+    seats = [order.seat for _, order in orders_of(world, actions.Spawn)]
+    assert set(seats[4:]) >= {2, 3}
+    closed = [order for _, order in orders_of(world, actions.CloseSeat) if order.seat in {2, 3}]
+    assert [order.by for order in closed] == [None, None], "somebody waits there"
+    assert (world.pool.seats.waited, world.pool.seats.given_up) == ([], {})
+
+
 def test_plain_init_starts_nobody_for_who_waits() -> None:
     brief = Behaviour(ends_after=25.0)
     world = settled(2, None, in_turn(QUICK, brief), **STEERED, restart_policy="never")

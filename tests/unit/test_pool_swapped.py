@@ -215,6 +215,32 @@ def test_where_all_old_ones_crash_the_new_ones_serve_as_soon_as_they_can() -> No
     assert (seats_of(world), world.pool.seats.waited) == ([0, 0], [])
 
 
+@pytest.mark.parametrize("is_asked_for", [False, True])
+def test_who_waited_for_old_ones_that_all_crashed_is_served_though_the_recycle_fails(
+    is_asked_for: bool,  # noqa: FBT001
+) -> None:
+    """Found by chaos: they were reset, though workers started again; SIGHUP or not."""
+    brief = Behaviour(ends_after=1.0, ends_with=1 << 8)
+    choose = in_turn(QUICK, QUICK, brief, UNREADY, then=QUICK)
+    world = settled(2, None, choose, **SWAPPED, recycle_retries=1, restart_delay="2s")
+    world.waits_on = {0: 0.0}.get
+    world.signal("HUP")
+    world.run(0.5)
+    for pid in (100, 101):
+        world.kill(pid)
+    world.run(1)
+    assert len(world.lines("recycle.failed")) == 1
+
+    if is_asked_for:
+        world.signal("HUP")
+    world.run(60)
+
+    assert 0 in spawned(world)[4:]
+    closings = [order for _, order in world.orders if isinstance(order, actions.CloseSeat)]
+    assert all(order.by is None for order in closings if order.seat == 0)
+    assert (world.pool.seats.waited, world.pool.seats.given_up) == ([], {})
+
+
 # --- who grows old or large ----------------------------------------------------------------------
 
 

@@ -186,10 +186,12 @@ def retire_ahead(pool: Pool, now: float) -> list[Action] | None:
 
     Last: starting first costs nobody anything, so it is preferred as long as there is room.
     """
-    if not pool.stale or not pool.unavailable or pool.seats.pair is not None:
-        return None  # those who share a queue go together
     orders: list[Action] = []
     by = now + pool.options.recycle_timeout
+    if pool.stale and pool.seats.pair is not None:
+        return swapping.retire_stranded(pool, pool.seats.pair, by, now)
+    if not pool.unavailable:
+        return None
     while pool.stale:
         slot = _next_stale(pool, now)
         if slot is None or slot.holder is None:
@@ -287,6 +289,8 @@ def may_retire(pool: Pool, worker: Worker) -> bool:
         return True
     # One that serves and has not settled counts for nothing yet, but clients would miss it.
     wanted = pool.count - pool.complete - pool.unavailable
+    if wanted > 0 and swapping.is_last(pool, worker):
+        return False  # others may be ready, but newcomers do not come to them
     return pool.ready - (worker.state in COUNTED_STATES) >= wanted
 
 

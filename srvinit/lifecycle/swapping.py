@@ -13,7 +13,7 @@ Where nobody serves at `current` and somebody does at `coming`, they are swapped
 
 from __future__ import annotations
 
-from srvinit.lifecycle.worker import COUNTED_STATES
+from srvinit.lifecycle.worker import COUNTED_STATES, SERVING_STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,14 @@ def is_cut_off(pool: Pool, pair: Pair, worker: Worker) -> bool:
     return pool.end.has_begun or worker.seat not in {pair.current, pair.coming}
 
 
+def is_last(pool: Pool, worker: Worker) -> bool:
+    """Tell whether a worker is the only one that newcomers come to, and nobody is to follow."""
+    pair, serving = pool.seats.pair, pool.seats.serving
+    if pair is None or worker.seat != pair.current:
+        return False
+    return serving[pair.current] == 1 and pair.coming not in serving
+
+
 def is_complete(pool: Pool, coming: int) -> bool:
     """Tell whether each slot has a worker at `coming` that counts as ready.
 
@@ -99,6 +107,25 @@ def swap(pool: Pool, pair: Pair) -> None:
     old, pair.current, pair.coming = pair.current, pair.coming, None
     if old not in pair.members:  # all have crashed: somebody may wait there
         (pool.seats.left if pool.end.has_begun else pool.seats.kept).append(old)
+
+
+def retire_stranded(pool: Pool, pair: Pair, by: float, now: float) -> list[Action] | None:
+    """Retire old ones that nobody comes to any more, for there is no room to start others first.
+
+    Those who share the queue of newcomers go together. But one that began so late that all others
+    of its group had crashed is left at a queue that was swapped away.
+    """
+    orders: list[Action] = []
+    for slot in pool.slots[: pool.count]:
+        old = slot.holder
+        if old is None or not old.is_stale or old.seat in {pair.current, pair.coming}:
+            continue
+        if slot.successor is None and old.state in SERVING_STATES:
+            if pool.recycle is not None:
+                pool.recycle.replaced += 1
+            orders += pool.retire(old, by, "its replacement needs its room", now)
+            pool.refill_now(slot, "recycle")
+    return orders or None
 
 
 def give_up(pool: Pool, pair: Pair, by: float, now: float) -> list[Action]:

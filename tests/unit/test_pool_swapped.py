@@ -281,6 +281,28 @@ def test_scaling_down_is_what_it_is_with_shared_sockets() -> None:
     assert (seats_of(world), world.steered_to) == ([0, 0], {0})
 
 
+def test_the_last_one_that_newcomers_come_to_stays_though_another_is_ready() -> None:
+    """Found by the simulator: that other one began late, at the seat that was swapped away."""
+    late = Behaviour(ready_after=1.8)
+    choose = in_turn(late, QUICK, UNREADY, QUICK, then=QUICK)
+    world = pool_of(2, None, choose, **SWAPPED, recycle_settle="1s", worker_timeout="5s")
+    world.begin().run(1.2)
+    world.signal("HUP")
+    world.run(0.2)
+    world.kill(101)
+    world.run(0.1)
+    assert (world.steered_to, seats_of(world)) == ({1}, [0, 1, 1])
+
+    world.signal("TTOU")
+    world.run(60)
+
+    stopped = [line["pid"] for line in world.lines("worker.stopping")]
+    ready = {line["pid"]: line["slot"] for line in world.lines("worker.ready")}
+    assert 103 in stopped
+    assert max(ready) > 103
+    assert seats_of(world) == [1]
+
+
 def test_scaling_up_in_a_recycle_is_waited_for_too() -> None:
     choose = in_turn(QUICK, QUICK, QUICK, QUICK, SLOW)
     world = settled(2, None, choose, **SWAPPED)

@@ -96,6 +96,12 @@ METRICS = {
         " Read seldom; missing where the kernel does not tell.",
         "slot",
     ),
+    "srvinit_worker_accept_queue_length": Metric(
+        "gauge",
+        "Connections that wait for the slot's workers alone, at any address: where each has a queue"
+        " of its own (bind.mode=steered).",
+        "slot",
+    ),
     "srvinit_worker_cpu_seconds": Metric(
         "counter", "CPU time of the slot's processes, one worker after another.", "slot mode"
     ),
@@ -303,18 +309,32 @@ def _of_sockets(status: Mapping[str, Any], readings: Readings) -> dict[str, list
     limit = min(backlog or longest, longest)  # the kernel cuts it
     lengths: dict[str, int] = {}
     limits: dict[str, int] = {}
+    own: dict[int, int] = {}
+    slots = _seated(status)
     for socket in status["sockets"]:
         address, inode = socket["address"], socket["inode"]
         if inode in readings.queues:
             lengths[address] = lengths.get(address, 0) + readings.queues[inode]
+            if (slot := slots.get(socket["seat"])) is not None:
+                own[slot] = own.get(slot, 0) + readings.queues[inode]
             if limit:
                 limits[address] = limits.get(address, 0) + limit
     return {
         "srvinit_accept_queue_length": [((it,), number) for it, number in lengths.items()],
         "srvinit_accept_queue_limit": [((it,), number) for it, number in limits.items()],
+        "srvinit_worker_accept_queue_length": _by_slot(dict(sorted(own.items()))),
         "srvinit_listen_overflows": _one(readings.listen_overflows),
         "srvinit_listen_drops": _one(readings.listen_drops),
     }
+
+
+def _seated(status: Mapping[str, Any]) -> dict[int, int]:
+    """Say which slot's each seat is, of those that are one slot's alone."""
+    found: dict[int, set[int]] = {}
+    for worker in status["workers"]:
+        if worker["seat"] is not None:
+            found.setdefault(worker["seat"], set()).add(worker["slot"])
+    return {seat: slots.pop() for seat, slots in found.items() if len(slots) == 1}
 
 
 class Collector:

@@ -161,6 +161,8 @@ def test_connections_that_wait_are_told_by_address(srvinit: Start, mode: str) ->
 
     assert metric(text, "srvinit_accept_queue_length", address=address) == 3
     assert metric(text, "srvinit_accept_queue_limit", address=address) == 50
+    has_its_own = 'srvinit_worker_accept_queue_length{slot="0"} 3.0' in text
+    assert has_its_own == (mode == "steered")
     assert metric(text, "srvinit_listen_overflows_total") >= 0
 
 

@@ -22,8 +22,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def one_worker(slot: int, pid: int, state: str = "proven", generation: int = 1) -> dict[str, Any]:
-    return {"slot": slot, "pid": pid, "state": state, "generation": generation}
+def one_worker(
+    slot: int, pid: int, state: str = "proven", generation: int = 1, seat: int | None = None
+) -> dict[str, Any]:
+    return {"slot": slot, "pid": pid, "state": state, "generation": generation, "seat": seat}
 
 
 def one_socket(inode: int, **more: Any) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def status(**more: Any) -> dict[str, Any]:
             "orphans_reaped": 11,
             "log_lines_dropped": 5,
         },
-        "sockets": [one_socket(71)],
-        "workers": [one_worker(0, 21), one_worker(1, 22)],
+        "sockets": [one_socket(71, seat=0)],
+        "workers": [one_worker(0, 21, seat=0), one_worker(1, 22, seat=1)],
     } | more
 
 
@@ -187,6 +189,18 @@ def test_the_queues_of_an_address_are_added_up_and_so_are_their_limits() -> None
 
     assert found["srvinit_accept_queue_length"] == {(":8080",): 3, (":81",): 4}
     assert found["srvinit_accept_queue_limit"] == {(":8080",): 200, (":81",): 100}
+
+
+def test_a_queue_of_ones_own_is_told_by_slot() -> None:
+    """Those of its worker and of the one that replaces it; what several share is nobody's."""
+    workers = [one_worker(0, 21, seat=5), one_worker(0, 22, seat=6), one_worker(1, 23, seat=7)]
+    workers += [one_worker(2, 24, seat=8), one_worker(3, 25, seat=8), one_worker(4, 26, seat=None)]
+    seats = {71: 5, 72: 6, 73: 7, 74: 7, 75: 8, 76: None, 77: 9}
+    sockets = [one_socket(inode, seat=seat) for inode, seat in seats.items()]
+
+    found = made(status(workers=workers, sockets=sockets), readings(queues=dict.fromkeys(seats, 2)))
+
+    assert found["srvinit_worker_accept_queue_length"] == {("0",): 4, ("1",): 4}
 
 
 @pytest.mark.parametrize(

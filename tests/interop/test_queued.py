@@ -2,7 +2,9 @@
 
 With real servers, unmodified; tests/process/test_steered*.py has the worst that there is. A worker
 that stands still has accepted nobody: so whoever waits is srvinit's to save, without an exception.
-In CI four of them, once each; INTEROP_ROUNDS=10 does it ten times, with all.
+With one queue for all (bind.mode=swapped) recycles are run here too, under load.
+
+In CI three of them, once each; INTEROP_ROUNDS=10 does it ten times, with all.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import proc
 import pytest
-from kinds import KINDS, Kind
+from kinds import KINDS
+from load import Load
 from test_servers import start
 
 if TYPE_CHECKING:
@@ -23,16 +26,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Srvinit
+    from kind import Kind
 
 ROUNDS = int(os.environ.get("INTEROP_ROUNDS", "1"))
 CLIENTS = 24
 HELLO = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-IN_CI = {"uvicorn", "hypercorn", "waitress", "node http"}
-STEERED = [kind for kind in KINDS if kind.mode == "steered" and (ROUNDS > 1 or kind.name in IN_CI)]
+STEERED = [kind for kind in KINDS if kind.mode == "steered"]
 SWAPPED = [
     replace(kind, mode="swapped", options=("--bind-mode=swapped",))
-    for kind in (STEERED if ROUNDS > 1 else STEERED[:1])
+    for kind in STEERED
+    if ROUNDS > 1 or kind.recipe == "uvicorn"
 ]
+if ROUNDS == 1:
+    STEERED = [kind for kind in STEERED if kind.recipe in {"hypercorn", "waitress"}]
 QUICK = ("--restart-delay=50ms", "--restart-limit=0")
 
 
@@ -56,6 +62,25 @@ def test_with_one_queue_for_all_a_crash_and_a_shutdown_lose_nobody_who_waits(
         pool = started(srvinit, kind, tmp_path, port)
         crash(pool, port)
         shut_down(pool, port)
+
+
+@pytest.mark.parametrize("kind", SWAPPED, ids=lambda kind: kind.test_id)
+def test_with_one_queue_for_all_recycles_lose_no_new_connection(
+    srvinit: Callable[..., Srvinit], port: int, tmp_path: Path, kind: Kind
+) -> None:
+    pool = started(srvinit, kind, tmp_path, port)
+    with Load(port, new=8, kept=0, rate=300) as load:
+        load.wait_requests(100)
+        for turn in range(1, ROUNDS + 1):
+            pool.signal("HUP")
+            pool.wait_event("recycle.finished", within=60, generation=turn + 1)
+        load.wait_requests(100)
+        figures = load.stop()
+    print(kind.name, figures["new"])
+    assert figures["losses"] == []
+    assert len(pool.found("worker.quiescing")) == 2 * ROUNDS
+    pool.signal("TERM")
+    assert pool.exit_status(within=40) == 0
 
 
 def started(srvinit: Callable[..., Srvinit], kind: Kind, folder: Path, port: int) -> Srvinit:

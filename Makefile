@@ -29,6 +29,8 @@ test: lint chart-tools ## lint, then unit, model, process, chart, fault, interop
 # With RECYCLES=20 the figures say more. CI=true: a missing program fails.
 RECYCLES ?= 5
 interop: setup ## recycle every server of docs/recipes.md under load, and write there what it loses: as root
+	tests/interop/install.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,interop]'
 	CI=true INTEROP_RESULTS=docs/interop.json INTEROP_RECYCLES=$(RECYCLES) \
 		$(BIN)/pytest tests/interop/test_servers.py -m ''
 	$(BIN)/python docs/generate.py

@@ -7,15 +7,25 @@ docs/interop.json.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import platform
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import harness
 import pytest
+import readme
+from kind import SERVERS
 from kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kind import Kind
 
 LOAD_BEFORE = round(os.getloadavg()[0], 1)
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
@@ -43,6 +53,24 @@ COLUMNS = {
 def results(pytestconfig: pytest.Config) -> list[dict[str, Any]]:
     """Return the list to which a test adds its server's row."""
     return pytestconfig.stash.setdefault(ROWS, [])
+
+
+@pytest.fixture
+def front() -> Iterator[Callable[[Kind, Path, int], int]]:
+    """Start the nginx that stands before a server of another protocol; return its port."""
+    with contextlib.ExitStack() as stack:
+
+        def start(kind: Kind, folder: Path, port: int) -> int:
+            own = harness.free_port()
+            text = (SERVERS / kind.front).read_text().replace(readme.PORT, str(port))
+            conf = folder / kind.front
+            conf.write_text(text.replace("FRONT", str(own)).replace("FOLDER", str(folder)))
+            nginx = subprocess.Popen([harness.program("nginx"), "-p", folder, "-c", conf])
+            stack.callback(nginx.wait)
+            stack.callback(nginx.terminate)
+            return own
+
+        yield start
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -19,16 +19,12 @@ steered mode (bind.mode) that is so for all, whatever the server does; the secon
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import re
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import harness
 import readme
 
 if TYPE_CHECKING:
@@ -48,8 +44,8 @@ class Kind:
     makes what no file can be copied for, out of `sources`. `more`, `options` and `environ` are
     what a test wants beyond the recipe. `statuses` are its workers' exits, negative for a signal's
     number. `lost_new`, `lost_kept`, `errors` (5xx) and `killed` (how many outstay recycle.timeout)
-    are bounds for one stop. `closes_each` says that it keeps no connection alive, `ci` that CI has
-    its program; `make interop` runs all.
+    are bounds for one stop. `front` is the file of an nginx that stands before a server which
+    speaks no HTTP. `ci` says that CI has its program; `make interop` runs all.
     """
 
     recipe: str
@@ -66,14 +62,22 @@ class Kind:
     lost_kept: int = 0
     errors: int = 0
     killed: int = 0
-    closes_each: bool = False
+    front: str = ""
     pid1: bool = False
     ci: bool = True
+    closes_each: bool = False  # keeps no connection
+    tells_pid: bool = True  # in its answers
+    gap: bool = False  # now and then nobody listens
 
     @property
     def name(self) -> str:
         """What its row in a table is called."""
         return f"{self.recipe}, as PID 1" if self.pid1 else self.recipe
+
+    @property
+    def workers(self) -> int:
+        """How many run; one whose successor cannot listen beside it is alone."""
+        return 1 if self.gap else 2
 
     @property
     def test_id(self) -> str:
@@ -92,51 +96,16 @@ class Kind:
         more = [word.replace("FOLDER", str(folder)) for word in self.more]
         return found._replace(command=[*found.command, *more])
 
-    def steered(self) -> Kind:
-        """Return the same, each worker with a socket of its own: no new connection is lost."""
+    def steered(self, *, ci: bool) -> Kind:
+        """Return the same, each worker with a queue of its own: no new connection is lost."""
         return replace(
             self,
             mode="steered",
             options=(*self.options, "--bind-mode=steered"),
+            ci=ci,
             lost_new=0,
             lost_kept=0 if self.closes_each else self.lost_kept,
         )
-
-
-def package(name: str) -> Callable[[], str]:
-    """Tell the version of a Python package."""
-
-    def version() -> str:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            harness.missing(name)
-
-    return version
-
-
-def says(*command: str) -> Callable[[], str]:
-    """Tell the first number with dots in what a program says about its version."""
-
-    def version() -> str:
-        found = [harness.program(command[0]), *command[1:]]
-        said = subprocess.run(found, check=True, capture_output=True, text=True, timeout=60)
-        number = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
-        return number[0] if number else "unknown"
-
-    return version
-
-
-def python() -> str:
-    """Tell the version of the interpreter that runs the tests, and the workers."""
-    return sys.version.split()[0]
-
-
-def go(folder: Path) -> None:
-    """Build main.go, with the standard library alone and no network."""
-    environ = {"GO111MODULE": "off", "GOCACHE": str(folder / "cache"), "GOFLAGS": ""}
-    build = [harness.program("go"), "build", "-o", str(folder / "server"), str(SERVERS / "main.go")]
-    subprocess.run(build, check=True, env=harness.clean_environ() | environ, timeout=300)
 
 
 def path_of_workers(folder: Path) -> str:

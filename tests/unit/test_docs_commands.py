@@ -42,7 +42,7 @@ ELSEWHERE = {
     ),
     "head -1 /proc/1/fd/": ("process/test_readme.py::test_the_status_is_read_as_its_page_says"),
     **dict.fromkeys(
-        ("srvinit -w 4 -b 0.0.0.0:8080 ", "python app.py"),
+        ("srvinit -w 4 -b 0.0.0.0:8080 ", "srvinit -w 4 --", "srvinit -w 1 --", "python app.py"),
         "interop/test_servers.py::"
         "test_recycles_under_load_lose_nothing_but_what_the_server_itself_cuts",
     ),

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 async def app(
-    scope: dict[str, Any], _receive: object, send: Callable[..., Awaitable[None]]
+    scope: dict[str, Any],
+    receive: object,  # noqa: ARG001  daphne passes it by name
+    send: Callable[..., Awaitable[None]],
 ) -> None:
     """Answer any HTTP request."""
     if scope["type"] != "http":

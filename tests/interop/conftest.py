@@ -75,10 +75,10 @@ def front() -> Iterator[Callable[[Kind, Path, int], int]]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table, and write it to the file that INTEROP_RESULTS names."""
-    left_out = [item.callspec.id for item in config.stash.get(LEFT_OUT, [])]
+    left_out = sorted(item.callspec.id for item in config.stash.get(LEFT_OUT, []))
     if left_out:
         terminalreporter.section(f"{len(left_out)} servers NOT RUN: only `make interop` does")
-        terminalreporter.line(", ".join(left_out))
+        terminalreporter.line("; ".join(left_out))
     rows = config.stash.get(ROWS, [])
     if not rows:
         return

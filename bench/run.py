@@ -94,12 +94,16 @@ def main() -> int:
                 raw[name] = {"load_before": load} | subject.figures()
             print(f"\n{subject}")
             print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
-    if options.json:
-        text = json.dumps(before | raw, indent=1) + "\n"
-        # A list of numbers is one line
-        text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
-        Path(options.json).write_text(text, encoding="utf-8")
+            if options.json:  # what is there so far: the next one takes long
+                write(Path(options.json), before | raw)
     return 0
+
+
+def write(path: Path, figures: dict[str, Any]) -> None:
+    """Write figures as JSON; a list of numbers is one line."""
+    text = json.dumps(figures, indent=1) + "\n"
+    text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

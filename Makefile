@@ -84,7 +84,7 @@ bench: setup peers ## measure beside peers; reloads too, for an hour, into docs/
 	$(BIN)/python bench/report.py --write
 
 bench-rollout: chart-tools ## roll out under load in a Kubernetes that $$KUBE_TOOL brings, by the chart and under tini: as root
-	$(BIN)/python bench/rollout.py
+	$(BIN)/python bench/rollout.py --json docs/rollout.json
 
 faults: setup ## fail every system call in turn (strace), and write docs/reliability.md: as root
 	$(BIN)/python tests/faults/report.py

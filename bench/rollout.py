@@ -1,6 +1,6 @@
 """Roll-outs of three pods in a real Kubernetes behind haproxy, and what is lost.
 
-As a program:  python bench/rollout.py --requests 100000 --rate 700 --form srvinit --form tini
+As a program:  python bench/rollout.py --requests 100000 --rate 700 --form srvinit --json FILE
 
 The same gunicorn (gthread, two workers of four threads), by srvinit's chart, or in the Deployment
 that people write, under tini; as it is, and with the `preStop: sleep` that the careful add. One
@@ -159,23 +159,41 @@ def measure(kube: Kube, form: str, options: argparse.Namespace) -> dict[str, Any
             seconds = time.monotonic() - began_at
             figures = load.stop()
     beside = {"roll_outs": version - 1, "seconds": round(seconds)}
-    return summary(form, figures) | beside | {"proxy_late_s": round(proxy.latest_s, 2)}
+    return summary(figures) | beside | {"proxy_late_s": round(proxy.latest_s, 2)}
 
 
-def summary(form: str, figures: dict[str, Any]) -> dict[str, Any]:
+def summary(figures: dict[str, Any]) -> dict[str, Any]:
     """Return what of the figures is told: a 5xx is an answer of the proxy, and a loss."""
     kinds = Counter[str]()
     for client in ("new", "kept"):
         lost = {"refused", "reset", "no_answer", "cut", "timeout", "status_5xx", "status_other"}
         kinds.update({how: figures[client].get(how, 0) for how in lost})
     told = {how: number for how, number in sorted(kinds.items()) if number}
-    shown = {"requests": figures["requests"], "lost": sum(told.values()), "by_kind": told}
     return {
-        "form": form,
-        **shown,
+        "requests": figures["requests"],
+        "lost": sum(told.values()),
+        "by_kind": told,
         "first": figures["losses"][:5],
         "per_second": figures["per_second"],
     }
+
+
+def versions(kube: Kube) -> list[str]:
+    """Say what was measured, on what."""
+    server = json.loads(kube.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    proxy = kube.run("haproxy", "-v").split()[2].partition("-")[0]
+    asked = ["--entrypoint=dpkg-query", IMAGE, "-W", "-f", "${Package} ${Version}\n"]
+    said = kube.run("docker", "run", "--rm", *asked, "gunicorn", "tini")
+    packages = [line.partition("-")[0] for line in said.splitlines()]
+    return [f"Kubernetes {server.partition('-')[0]}", f"haproxy {proxy}", *packages]
+
+
+def keep(file: Path, form: str, row: dict[str, Any]) -> None:
+    """Put a form's figures into the file, and leave those of the others."""
+    before = json.loads(file.read_text())["forms"] if file.exists() else {}
+    rows = before | {form: row}
+    text = json.dumps({"forms": {form: rows[form] for form in FORMS if form in rows}}, indent=1)
+    file.write_text(f"{text}\n")
 
 
 def main() -> None:
@@ -185,16 +203,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=700.0, help="requests a second")
     parser.add_argument("--seed", type=int, default=6, help="of the proxy's delays")
     parser.add_argument("--form", action="append", choices=FORMS, help="default: all of them")
-    parser.add_argument("--output", type=Path, help="where the lines go as well")
+    parser.add_argument("--json", type=Path, help="where the figures go: docs/rollout.json")
     options = parser.parse_args()
     with Kube() as kube:
         make_image(kube)
         for form in options.form or FORMS:
-            line = json.dumps(measure(kube, form, options))
-            print(line, flush=True)
-            if options.output:
-                with options.output.open("a") as output:
-                    output.write(f"{line}\n")
+            where = programs.machine() | {"versions": versions(kube)}
+            row = measure(kube, form, options) | where
+            print(json.dumps({"form": form} | row), flush=True)
+            if options.json:
+                keep(options.json, form, row)
 
 
 if __name__ == "__main__":

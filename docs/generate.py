@@ -3,7 +3,7 @@
 
 `docs/generate.py` writes them; `docs/generate.py --check` says which differ, and exits 1. A test
 does so. docs/interop.json is what `make interop` wrote, docs/steering.json what
-`bench/run.py steering --json docs/steering.json` did.
+`bench/run.py steering --json docs/steering.json` did, docs/rollout.json `make bench-rollout`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ README = HERE.parent / "README.md"
 RECIPES = HERE / "recipes.md"
 FIGURES = HERE / "interop.json"
 STEERING = HERE / "steering.json"
+ROLLOUT = HERE / "rollout.json"
 # All runs before it, for none is chosen for what it says
 EARLIER = sorted(HERE.glob("steering-*.json"))
 
@@ -226,8 +227,33 @@ def lost_of(counts: dict[str, int]) -> str:
     return f"{', '.join(kinds) or '0'} of {counts['requests']}"
 
 
+def rollout_table() -> str:
+    """Return the README's table of what bench/rollout.py measured."""
+    forms = json.loads(ROLLOUT.read_text(encoding="utf-8"))["forms"]
+    names = {
+        "srvinit": "srvinit, by the chart",
+        "tini": "tini",
+        "tini-prestop": "tini, `preStop: sleep 8`",
+    }
+    lines = ["| under | roll-outs | requests | lost |", "| --- | ---: | ---: | ---: |"]
+    for form, name in names.items():
+        row = forms[form]
+        cells = [name, str(row["roll_outs"]), f"{row['requests']:,}", f"{row['lost']:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    dates = " and ".join(sorted({row["date"] for row in forms.values()}))
+    machines = ", or ".join(sorted({row["machine"] for row in forms.values()}))
+    versions = ", ".join(forms["srvinit"]["versions"])
+    lines += ["", f"Measured on {dates}: {machines}; {versions}. [All figures](docs/rollout.json)."]
+    return "\n".join(lines)
+
+
 TABLES = {
-    README: {"settings": settings_table, "interop": interop_table, "steering": steering_table},
+    README: {
+        "settings": settings_table,
+        "interop": interop_table,
+        "steering": steering_table,
+        "rollout": rollout_table,
+    },
     RECIPES: {"figures": recipes_table},
 }
 

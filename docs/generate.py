@@ -2,8 +2,8 @@
 """Write the pages of docs/, and the tables of others, that are derived from code and figures.
 
 `docs/generate.py` writes them; `docs/generate.py --check` says which differ, and exits 1. A test
-does so. docs/interop.json is what `make interop` wrote, docs/steering.json what
-`bench/run.py steering --json docs/steering.json` did, docs/rollout.json `make bench-rollout`.
+does so. docs/interop.json is what `make interop` wrote, docs/rollout.json `make bench-rollout`; of
+docs/steering.json steering_tables.py tells.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+import pages  # beside this file, as the next
+from steering_tables import STEERING_TABLES, modes_table
 
 from srvinit.options import DEFAULT_MEANINGS, GROUPS, SETTINGS
 
@@ -22,10 +24,8 @@ HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 RECIPES = HERE / "recipes.md"
 FIGURES = HERE / "interop.json"
-STEERING = HERE / "steering.json"
+STEERING = HERE / "steering.md"
 ROLLOUT = HERE / "rollout.json"
-# All runs before it, for none is chosen for what it says
-EARLIER = sorted(HERE.glob("steering-*.json"))
 
 SETTINGS_HEAD = """\
 # Settings
@@ -163,70 +163,6 @@ def measured(rows: list[dict[str, Any]]) -> str:
     return f"Measured {when}, {recycles} recycles each: {where}, a load of {beside} beside it."
 
 
-def steering_table() -> str:
-    """Return the README's table of what bench/steering.py measured."""
-    run = json.loads(STEERING.read_text(encoding="utf-8"))
-    cases, losses = run["steering"]["cases"], run["steering"]["losses"]
-    lost = {(row["server"], kind): row for row in losses for kind in row["shared"]}
-    rows: dict[str, dict[float | str, str]] = {}
-    for case in cases:
-        slow = f", {case['slow_part']:.0%} slow" if case["slow_part"] else ""
-        name = f"{case['server']}, {case['connections']}{slow}"
-        ratios = [case["modes"][mode]["ratio"] for mode in ("steered", "again")]
-        rows.setdefault(name, {})[case["load"]] = "{:.2f} ({:.2f})".format(*ratios)
-        if not slow:
-            counts = lost[case["server"], case["connections"]]
-            for mode in ("shared", "steered"):
-                rows[name][mode] = lost_of(counts[mode][case["connections"]])
-    levels = sorted({case["load"] for case in cases} - {0.0})
-    heads = ["server, connections", *(f"{level:.0%}" for level in levels), "throughput"]
-    lines = [
-        f"| {' | '.join([*heads, 'lost: shared', 'lost: steered'])} |",
-        "| --- " + "| ---: " * (len(heads) + 1) + "|",
-    ]
-    for name, cells in rows.items():
-        shown = [cells.get(key, "") for key in (*levels, 0.0, "shared", "steered")]
-        lines.append(f"| {name} | {' | '.join(shown)} |")
-    where = f"{run['machine']}, of whose processors other programs had {others_of(run)} meanwhile"
-    lines += ["", f"Measured on {run['date']}: {where}; {verdict_of(run)}"]
-    for path in EARLIER:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        link = f"[An earlier run](docs/{path.name}), beside which others had {others_of(run)}"
-        lines += ["", f"{link}: {verdict_of(run)}"]
-    return "\n".join(lines)
-
-
-def others_of(run: dict[str, Any]) -> str:
-    """Say what part of the processors other programs had, in the rounds that decide."""
-    deciding = [case for case in run["steering"]["cases"] if case["decides"]]
-    return f"{statistics.median(case['others'] for case in deciding):.0%}"
-
-
-def verdict_of(run: dict[str, Any]) -> str:
-    """Say what a run decides about the default, and by which figures."""
-    figures = []
-    for case in run["steering"]["cases"]:
-        if case["decides"]:
-            steered, again = (case["modes"][mode]["ratio"] for mode in ("steered", "again"))
-            name, rounds = f"{case['server']}, {case['connections']}", case["rounds"]["others"]
-            low, high = case["modes"]["steered"]["ratio_95"]
-            sure = f"{low:.2f} to {high:.2f} by {len(rounds)} rounds"
-            figures.append(f"{name} {steered:.2f} ({again:.2f}), {sure}")
-    means = {
-        "yes": "steered stays within 1.3 times shared for the event loops",
-        "no": "steered does not stay within 1.3 times shared for all event loops",
-        "unfit": "it decides nothing, since shared strays beyond 1.3 times itself",
-    }
-    verdict = means[run["steering"]["verdict"].partition(":")[0]]
-    return f"at 60 % {verdict}: {'; '.join(figures)}."
-
-
-def lost_of(counts: dict[str, int]) -> str:
-    """Say how many were lost, and how, of how many."""
-    kinds = [f"{n} {how.replace('_', ' ')}" for how, n in counts.items() if how != "requests"]
-    return f"{', '.join(kinds) or '0'} of {counts['requests']}"
-
-
 def rollout_table() -> str:
     """Return the README's table of what bench/rollout.py measured."""
     forms = json.loads(ROLLOUT.read_text(encoding="utf-8"))["forms"]
@@ -251,10 +187,11 @@ TABLES = {
     README: {
         "settings": settings_table,
         "interop": interop_table,
-        "steering": steering_table,
+        "modes": modes_table,
         "rollout": rollout_table,
     },
     RECIPES: {"figures": recipes_table},
+    STEERING: STEERING_TABLES,
 }
 
 
@@ -277,6 +214,4 @@ PAGES = {HERE / "settings.md": settings_page} | {
 
 
 if __name__ == "__main__":
-    import pages  # beside this file
-
     sys.exit(pages.main(PAGES))

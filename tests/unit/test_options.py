@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import signal
 from pathlib import Path
 
@@ -115,12 +114,6 @@ def test_every_default_is_written_as_a_user_could_write_it() -> None:
     }
 
     assert Options(**written).changed(Options()) == []
-
-
-def test_the_settings_page_is_that_of_the_code() -> None:
-    page = runpy.run_path(str(DOCS / "generate.py"))["settings_page"]()
-
-    assert (DOCS / "settings.md").read_text(encoding="utf-8") == page, "run docs/generate.py"
 
 
 # --- durations -----------------------------------------------------------------------------------

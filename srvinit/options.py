@@ -155,7 +155,6 @@ class Options:
         "steered, swapped: time to read what it has accepted; how long a worker that gets no new "
         "connections any more has before its stop signal",
     )
-
     worker_max_queue: int = setting(
         whole_or_off(2**31 - 1),
         "off",

@@ -25,8 +25,12 @@ from cgroups import Group, kill_by_memory
 from clock import Clock
 from fifo import Fifo
 from load import Load
+from retelling import Beginning
 
 from srvinit import STATUS_FD
+from srvinit.errors import UsageError
+from srvinit.settings.sources import Sources
+from srvinit.setup import worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +38,14 @@ if TYPE_CHECKING:
 
     from plan import Plan, Step
 
+    from srvinit.options import Options
+
 CLIENTS = 4  # of each kind
 RATE = 120.0
 ANSWER_WITHIN_S = 20.0  # longer than anything that is done to srvinit lasts
 PATIENCE_S = 30.0
 SHUTDOWN_S, MARGIN_S = 5.0, 1.0
+LAST_CONFIG = b"[worker]\ncount = %d\n"
 LAST_COUNTS = (5, 3)  # wanted at the end; no file of the plan says the first
 COUNTS_ITSELF = {"kill", "segv", "oom", "frost", "forks", "clock"}  # known done, not just tried
 OPTIONS = (
@@ -52,6 +59,22 @@ OPTIONS = (
     f"--shutdown-timeout={SHUTDOWN_S:g}s",
     f"--shutdown-margin={MARGIN_S:g}s",
 )
+
+
+def _beginning(plan: Plan, file: Path) -> Beginning:
+    """Work out what srvinit begins with, and what it may read later."""
+
+    def read(content: bytes) -> tuple[Options, int]:
+        file.write_bytes(content)
+        argv = [*OPTIONS, f"--config={file}", f"--bind-mode={plan.mode}"]
+        options = Sources([*argv, "--", "true"], {}).load()
+        return options, worker_count(options)[0]
+
+    settings = []
+    for content in [*planning.CONFIGS, *(LAST_CONFIG % count for count in LAST_COUNTS)]:
+        with contextlib.suppress(UsageError):  # one of them does not go with bind.mode=swapped
+            settings.append(read(content))
+    return Beginning(*read(planning.CONFIGS[1]), plan.mode != "shared", settings)
 
 
 class Ordeal:
@@ -89,9 +112,10 @@ class Ordeal:
         }
         command = harness.silenced(scenes.python("kept.py"), folder / "workers.stderr")
         options = (*OPTIONS, f"--config={self.config}", f"--bind-mode={plan.mode}")
+        self.beginning = _beginning(plan, folder / "read.toml")
         # Workers find USR1 ignored, as srvinit does: a storm is not to kill them.
-        self._clock_of_all = Clock(folder, jumps=plan.clock_jumps)
-        prefix = ("env", "--ignore-signal=USR1", *self._clock_of_all.prefix)
+        self.clock = Clock(folder, jumps=plan.clock_jumps)
+        prefix = ("env", "--ignore-signal=USR1", *self.clock.prefix)
         self.pool = harness.Srvinit(
             *options, "--", *command, pid1=True, stderr=self.log.writer, prefix=prefix, cwd=folder
         )
@@ -199,7 +223,7 @@ class Ordeal:
         """Recycle with a new count of workers: it succeeds."""
         if self.config.is_dir():
             self.config.rmdir()
-        self.config.write_bytes(b"[worker]\ncount = %d\n" % count)
+        self.config.write_bytes(LAST_CONFIG % count)
         self.pool.signal("HUP")
         self._settle(f"a recycle to {count}", count)
         # Not asked before: a srvinit that just had no descriptor left may have an old status. And
@@ -298,8 +322,8 @@ class Ordeal:
 
     def _clock(self, step: Step) -> None:
         """Jump ahead or back, and to the true time at the end."""
-        if self._clock_of_all.jumps:
-            self._clock_of_all.set(0.0 if step.ends else step.luck[0] * 2 - 1)
+        if self.clock.jumps:
+            self.clock.set(0.0 if step.ends else step.luck[0] * 2 - 1)
             self.done[step.what] += not step.ends
 
     def _stop(self, step: Step) -> None:

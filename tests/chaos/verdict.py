@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ordeal import CLIENTS, Ordeal
+from retelling import line_of, retell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def judge(plan: Plan, folder: Path) -> list[str]:
     ordeal = Ordeal(plan, folder)
     try:
         ordeal.run()
-        return [*ordeal.wrong, *untrue(ordeal), *lost(ordeal)]
+        return [*ordeal.wrong, *untrue(ordeal), *untellable(ordeal), *lost(ordeal)]
     except AssertionError as late:
         ordeal.log.come()
         return [*ordeal.wrong, str(late), *_faults(ordeal)]
@@ -43,7 +44,13 @@ def _keep(ordeal: Ordeal) -> None:
     lines = [repr(event) for event in ordeal.log.events] + ordeal.log.strays
     (ordeal.folder / "events").write_text("\n".join(lines))
     requests = {kind: ordeal.losses[kind] for kind in ("new", "kept") if ordeal.losses}
-    done = {"deeds": ordeal.done, "lives": len(ordeal.seen), "kills": len(ordeal.kills)}
+    done = {
+        "deeds": ordeal.done,
+        "lives": len(ordeal.seen),
+        "kills": len(ordeal.kills),
+        "lines": len(ordeal.log.events),
+        "dropped": sum(event["lines"] for event in ordeal.log.found("log.dropped")),
+    }
     (ordeal.folder / "done.json").write_text(json.dumps({**done, "requests": requests}))
     (ordeal.folder / "seen").write_text(f"{ordeal.seen}\n{ordeal.kills}\n{ordeal.losses}\n")
 
@@ -85,6 +92,19 @@ def untrue(ordeal: Ordeal) -> list[str]:
     if last["event"] != "srvinit.exiting" or last["status"] != ordeal.pool.exit_status(1):
         wrong.append(f"the last line is {last}")
     return wrong
+
+
+def untellable(ordeal: Ordeal) -> list[str]:
+    """Return the first line that the core would not have said, told what the others tell of."""
+    events = ordeal.log.events
+    if ordeal.log.found("log.dropped"):
+        return []
+    shown = [dt.datetime.fromisoformat(event["timestamp"]).timestamp() for event in events]
+    lines = [
+        line_of(event, at) for event, at in zip(events, ordeal.clock.true_times(shown), strict=True)
+    ]
+    unlike = retell(lines, ordeal.beginning)
+    return [f"the core does not tell this: {unlike}"] if unlike else []
 
 
 def _unexplained(ordeal: Ordeal, life: list[dict[str, Any]], dropped: int) -> list[str]:

@@ -25,20 +25,14 @@ from cgroups import Group, kill_by_memory
 from clock import Clock
 from fifo import Fifo
 from load import Load
-from retelling import Beginning
 
 from srvinit import STATUS_FD
-from srvinit.errors import UsageError
-from srvinit.settings.sources import Sources
-from srvinit.setup import worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from plan import Plan, Step
-
-    from srvinit.options import Options
 
 CLIENTS = 4  # of each kind
 RATE = 120.0
@@ -59,22 +53,6 @@ OPTIONS = (
     f"--shutdown-timeout={SHUTDOWN_S:g}s",
     f"--shutdown-margin={MARGIN_S:g}s",
 )
-
-
-def _beginning(plan: Plan, file: Path) -> Beginning:
-    """Work out what srvinit begins with, and what it may read later."""
-
-    def read(content: bytes) -> tuple[Options, int]:
-        file.write_bytes(content)
-        argv = [*OPTIONS, f"--config={file}", f"--bind-mode={plan.mode}"]
-        options = Sources([*argv, "--", "true"], {}).load()
-        return options, worker_count(options)[0]
-
-    settings = []
-    for content in [*planning.CONFIGS, *(LAST_CONFIG % count for count in LAST_COUNTS)]:
-        with contextlib.suppress(UsageError):  # one of them does not go with bind.mode=swapped
-            settings.append(read(content))
-    return Beginning(*read(planning.CONFIGS[1]), plan.mode != "shared", settings)
 
 
 class Ordeal:
@@ -112,7 +90,6 @@ class Ordeal:
         }
         command = harness.silenced(scenes.python("kept.py"), folder / "workers.stderr")
         options = (*OPTIONS, f"--config={self.config}", f"--bind-mode={plan.mode}")
-        self.beginning = _beginning(plan, folder / "read.toml")
         # Workers find USR1 ignored, as srvinit does: a storm is not to kill them.
         self.clock = Clock(folder, jumps=plan.clock_jumps)
         prefix = ("env", "--ignore-signal=USR1", *self.clock.prefix)

@@ -51,6 +51,8 @@ def main() -> int:
         told = json.loads((folder / "done.json").read_text())
         total.update(told["deeds"])
         total.update({"workers' lives": told["lives"], "workers killed": told["kills"]})
+        total.update({"lines of log": told["lines"], "lines dropped": told["dropped"]})
+        total.update({"logs told again": not told["dropped"]})
         for figures in told["requests"].values():
             total.update({"requests": figures["requests"], "requests lost": figures["lost"]})
         if not wrong:

@@ -6,18 +6,27 @@ Every rule about lines that are there holds all the same.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from ordeal import CLIENTS, Ordeal
-from retelling import line_of, retell
+from evidence import line_of
+from ordeal import CLIENTS, LAST_CONFIG, LAST_COUNTS, OPTIONS, Ordeal
+from plan import CONFIGS
+from retelling import Beginning, retell
+
+from srvinit.errors import UsageError
+from srvinit.settings.sources import Sources
+from srvinit.setup import worker_count
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from plan import Plan
+
+    from srvinit.options import Options
 
 #: A worker's life, in the order it is told; each is told once.
 LIFE = ("started", "ready", "quiescing", "stopping", "killed", "exited")
@@ -103,8 +112,24 @@ def untellable(ordeal: Ordeal) -> list[str]:
     lines = [
         line_of(event, at) for event, at in zip(events, ordeal.clock.true_times(shown), strict=True)
     ]
-    unlike = retell(lines, ordeal.beginning)
+    unlike = retell(lines, beginning(ordeal.plan, ordeal.folder / "read.toml"))
     return [f"the core does not tell this: {unlike}"] if unlike else []
+
+
+def beginning(plan: Plan, file: Path) -> Beginning:
+    """Work out what srvinit begins with, and what it may read later."""
+
+    def read(content: bytes) -> tuple[Options, int]:
+        file.write_bytes(content)
+        argv = [*OPTIONS, f"--config={file}", f"--bind-mode={plan.mode}"]
+        options = Sources([*argv, "--", "true"], {}).load()
+        return options, worker_count(options)[0]
+
+    settings = []
+    for content in [*CONFIGS, *(LAST_CONFIG % count for count in LAST_COUNTS)]:
+        with contextlib.suppress(UsageError):  # one of them does not go with bind.mode=swapped
+            settings.append(read(content))
+    return Beginning(*read(CONFIGS[1]), plan.mode != "shared", settings)
 
 
 def _unexplained(ordeal: Ordeal, life: list[dict[str, Any]], dropped: int) -> list[str]:

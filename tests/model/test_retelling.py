@@ -10,7 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from retelling import SAID_BY_CORE, Beginning, Line, retell
+from evidence import Line
+from retelling import SAID_BY_CORE, Beginning, retell
 from simulator import Run
 
 from srvinit.lifecycle import events

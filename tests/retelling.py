@@ -117,6 +117,28 @@ def _continued(tale: Tale) -> Iterator[Tale | UnlikeError]:
                 yield following
 
 
+def _readable(
+    lines: Sequence[Line], settings: Sequence[tuple[Options, int]]
+) -> dict[int, list[tuple[Options, int]]]:
+    """Say, by the place of each config.read, what can have been read for the later ones' sake.
+
+    Two files may differ from what was before in the same settings; only the next reading tells
+    which of them it was, and the search would find that out too late.
+    """
+    readable: dict[int, list[tuple[Options, int]]] = {}
+    following = changed = None
+    for place in range(len(lines) - 1, -1, -1):
+        if lines[place].event == "config.read":
+            readable[place] = [
+                (options, count)
+                for options, count in settings
+                if following is None
+                or any(options.changed(later) == changed for later, _ in following)
+            ]
+            following, changed = readable[place], lines[place].fields["changed"]
+    return readable
+
+
 class UnlikeError(Exception):
     """What was tried does not lead to the line at `place`."""
 
@@ -131,6 +153,7 @@ class Tale:
     def __init__(self, beginning: Beginning, lines: Sequence[Line]) -> None:
         self.beginning = beginning
         self.lines = lines
+        self.readable = _readable(lines, beginning.settings)
         self.pool = Pool(beginning.options, beginning.count)
         self.place = 0
         self.now = lines[0].at if lines else 0.0
@@ -207,8 +230,8 @@ class Tale:
         elif line is not None and line.event == "config.rejected":
             yield events.ConfigRejected(line.fields["faults"])
         elif line is not None and line.event == "config.read":
-            for options, count in self.beginning.settings:
-                if self.pool.options.changed(options) == (line.fields["changed"] or []):
+            for options, count in self.readable[self.place]:
+                if self.pool.options.changed(options) == line.fields["changed"]:
                     yield events.ConfigRead(options, count)
 
     def _told_of(self, line: Line) -> list[Event]:

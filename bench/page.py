@@ -103,10 +103,10 @@ kept the sum alone, without those.)
 Where srvinit is worse: with requests waiting it lets the last worker serve them, and so takes
 longer than those who drop them. Its limit is `shutdown.timeout`, 15 s, plus a margin; 124 says that
 something had to be killed. In the middle of a reload, under load, its shared queue costs some
-servers' clients as much as their own managers do: one request a client, of eight. And a server whose
-event loop is blocked for longer than `worker.quiesce`, as uvicorn's is here by requests of 0.2 s one
-after the other, may have accepted what it has not read when its stop signal comes, and cut it off.
-With `worker.quiesce=4s` in place of 0.3 s nobody was, in 20 such ends (600 requests).
+servers' clients as much as their own managers do: one request a client, of eight. And a server
+whose event loop is blocked for longer than `worker.quiesce`, as uvicorn's is here by requests of
+0.2 s one after the other, may have accepted what it has not read when its stop signal comes, and
+cut it off. With `worker.quiesce=4s` in place of 0.3 s nobody was, in 20 such ends (600 requests).
 """,
 }
 

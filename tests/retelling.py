@@ -248,16 +248,24 @@ class Tale:
                 pinged_at = line.at - is_hung * worker.options.worker_watchdog
                 if pinged_at + worker.options.worker_watchdog > worker.hang_by:
                     yield events.Pinged(worker.pid), pinged_at
+        watched = {it.pid for it in self.unanswered if isinstance(it, actions.WatchSeat)}
+        for stopping in filter(watched.__contains__, self._stopping()):
+            quiesce = self.pool.workers[stopping].options.worker_quiesce
+            yield events.SeatEmptied(stopping), line.at - quiesce
         for order in self.unanswered:
-            if isinstance(order, actions.WatchSeat) and order.pid == pid:
-                quiesce = self.pool.workers[order.pid].options.worker_quiesce
-                yield events.SeatEmptied(order.pid), line.at - quiesce
-            elif isinstance(order, actions.WatchQueue) and line.event not in TELLS:
+            if isinstance(order, actions.WatchQueue) and line.event not in TELLS:
                 yield events.QueueEmptied(), line.at
             elif isinstance(order, actions.Sweep) and line.event == "srvinit.exiting":
                 yield events.OrphansGone(), line.at
         if line.event == "shutdown.impatient" and self.pool.end.interrupted_at is None:
             yield FIRST_INTERRUPT, line.at - ending.IMPATIENCE_S
+
+    def _stopping(self) -> Iterator[int]:
+        """List who is asked to stop now: several may be at once, and before what else is due."""
+        for line in self.lines[self.place :]:
+            if line.event != "worker.stopping":
+                return
+            yield line.fields["pid"]
 
     # --- what the core makes of it ---------------------------------------------------------------
 

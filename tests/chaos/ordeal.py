@@ -21,6 +21,7 @@ import harness
 import plan as planning
 import proc
 import scenes
+from beginning import LAST_CONFIG, LAST_COUNTS, MARGIN_S, OPTIONS, SHUTDOWN_S
 from cgroups import Group, kill_by_memory
 from clock import Clock
 from fifo import Fifo
@@ -33,26 +34,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from plan import Plan, Step
+    from proc import Found
 
 CLIENTS = 4  # of each kind
 RATE = 120.0
 ANSWER_WITHIN_S = 20.0  # longer than anything that is done to srvinit lasts
 PATIENCE_S = 30.0
-SHUTDOWN_S, MARGIN_S = 5.0, 1.0
-LAST_CONFIG = b"[worker]\ncount = %d\n"
-LAST_COUNTS = (5, 3)  # wanted at the end; no file of the plan says the first
 COUNTS_ITSELF = {"kill", "segv", "oom", "frost", "forks", "clock"}  # known done, not just tried
-OPTIONS = (
-    scenes.BIND,
-    "--worker-require=listen",
-    "--worker-timeout=30s",
-    scenes.QUICK,
-    "--restart-delay=100ms",
-    "--restart-limit=0",
-    "--recycle-timeout=10s",
-    f"--shutdown-timeout={SHUTDOWN_S:g}s",
-    f"--shutdown-margin={MARGIN_S:g}s",
-)
 
 
 class Ordeal:
@@ -157,14 +145,14 @@ class Ordeal:
             if self._is_limited:
                 self._unlimit(pid)
 
-    def wait(self, question: Callable[[], object], within: float, what: str) -> None:
-        """Look until the answer is true; if it never is, that is wrong."""
+    def wait(self, question: Callable[[], Found], within: float, what: str) -> Found:
+        """Look until the answer is true, and return it; if it never is, that is wrong."""
 
-        def answer() -> object:
+        def answer() -> Found:
             self.look()
             return question()
 
-        proc.wait_until(answer, within, what)
+        return proc.wait_until(answer, within, what)
 
     # --- what is asked of srvinit ----------------------------------------------------------------
 
@@ -184,12 +172,10 @@ class Ordeal:
 
         def is_settled() -> bool:
             told = self.status()
-            wanted = {"serving": told.get("count"), "settled": told.get("count")}
             return (
                 bool(told)
                 and (count is None or told["count"] == count)
-                and {name: told[name] for name in wanted} == wanted
-                and len(told["workers"]) == told["count"]
+                and told["serving"] == told["settled"] == told["count"] == len(told["workers"])
                 and told["recycles"]["running"] is None
                 and not told["recycles"]["queued"]
             )
@@ -201,17 +187,23 @@ class Ordeal:
         if self.config.is_dir():
             self.config.rmdir()
         self.config.write_bytes(LAST_CONFIG % count)
+        sent_at = time.monotonic()
         self.pool.signal("HUP")
-        self._settle(f"a recycle to {count}", count)
-        # Not asked before: a srvinit that just had no descriptor left may have an old status. And
-        # lines of chaos's own recycles may still come, from behind a reader who was stalled.
-        generation = self.status()["generation"]
-        ends = ("finished", "failed")
-        self.wait(lambda: any(self._told(end, generation) for end in ends), 5, "its last line")
-        self.wrong += [f"a recycle after chaos: {end}" for end in self._told("failed", generation)]
 
-    def _told(self, end: str, generation: int) -> list[dict[str, Any]]:
-        return [one for one in self.log.found(f"recycle.{end}") if one["generation"] == generation]
+        def passes() -> dict[str, Any]:
+            told: dict[str, Any] = self.status().get("recycles", {})
+            return told if (told.get("requested_monotonic") or 0.0) >= sent_at else {}
+
+        # Nothing less tells this one from the last of chaos's own, which may have been the same.
+        number = self.wait(passes, PATIENCE_S, "HUP to be taken in")["asked"]
+
+        def ends() -> list[dict[str, Any]]:
+            return [one for one in passes()["ended"] if one["pass"] >= number]
+
+        end = self.wait(ends, PATIENCE_S, f"the recycle to {count} to end")[0]
+        if end["outcome"] != "finished" or end["rejected"]:
+            self.wrong.append(f"a recycle after chaos: {end}")
+        self._settle(f"a recycle to {count}", count)
 
     def _all_answer(self, load: Load) -> None:
         """Wait until each worker, and none but those, has answered."""
@@ -356,10 +348,11 @@ class Ordeal:
             [*command, "-p", str(self.pool.pid)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self._under_way[step.number] = tracer
-        self.wait(lambda: self._tracer() == tracer.pid, 10, "strace to be attached")
 
-    def _tracer(self) -> int:
-        return int(proc.status_field(self.pool.pid, "TracerPid") or 0)
+        def is_attached() -> bool:
+            return proc.status_field(self.pool.pid, "TracerPid") == str(tracer.pid)
+
+        self.wait(is_attached, 10, "strace to be attached")
 
     def _stall(self, step: Step) -> None:
         self.log.come() if step.ends else self.log.stall()

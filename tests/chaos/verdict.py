@@ -6,27 +6,21 @@ Every rule about lines that are there holds all the same.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import proc
+from beginning import beginning_of
 from evidence import line_of
-from ordeal import CLIENTS, LAST_CONFIG, LAST_COUNTS, OPTIONS, Ordeal
-from plan import CONFIGS
-from retelling import Beginning, retell
-
-from srvinit.errors import UsageError
-from srvinit.settings.sources import Sources
-from srvinit.setup import worker_count
+from ordeal import CLIENTS, Ordeal
+from retelling import retell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from plan import Plan
-
-    from srvinit.options import Options
 
 #: A worker's life, in the order it is told; each is told once.
 LIFE = ("started", "ready", "quiescing", "stopping", "killed", "exited")
@@ -42,7 +36,7 @@ def judge(plan: Plan, folder: Path) -> list[str]:
         return [*ordeal.wrong, *untrue(ordeal), *untellable(ordeal), *lost(ordeal)]
     except AssertionError as late:
         ordeal.log.come()
-        return [*ordeal.wrong, str(late), *_faults(ordeal)]
+        return [*ordeal.wrong, str(late), *_faults(ordeal), _where_it_is(ordeal.pool.pid)]
     finally:
         _keep(ordeal)
         ordeal.close()
@@ -62,6 +56,14 @@ def _keep(ordeal: Ordeal) -> None:
     }
     (ordeal.folder / "done.json").write_text(json.dumps({**done, "requests": requests}))
     (ordeal.folder / "seen").write_text(f"{ordeal.seen}\n{ordeal.kills}\n{ordeal.losses}\n")
+
+
+def _where_it_is(pid: int) -> str:
+    """Tell what the kernel knows of a srvinit that does not do as it should."""
+    names = ("State", "TracerPid", "SigPnd", "ShdPnd", "SigBlk", "SigCgt")
+    told = [f"{name} {proc.status_field(pid, name)}" for name in names]
+    files = ("wchan", "syscall", "stack", "cgroup")
+    return "; ".join(told + [f"{name} {proc.read(f'/proc/{pid}/{name}')!r}" for name in files])
 
 
 # --- the log -------------------------------------------------------------------------------------
@@ -112,24 +114,8 @@ def untellable(ordeal: Ordeal) -> list[str]:
     lines = [
         line_of(event, at) for event, at in zip(events, ordeal.clock.true_times(shown), strict=True)
     ]
-    unlike = retell(lines, beginning(ordeal.plan, ordeal.folder / "read.toml"))
+    unlike = retell(lines, beginning_of(ordeal.plan, ordeal.folder / "read.toml"))
     return [f"the core does not tell this: {unlike}"] if unlike else []
-
-
-def beginning(plan: Plan, file: Path) -> Beginning:
-    """Work out what srvinit begins with, and what it may read later."""
-
-    def read(content: bytes) -> tuple[Options, int]:
-        file.write_bytes(content)
-        argv = [*OPTIONS, f"--config={file}", f"--bind-mode={plan.mode}"]
-        options = Sources([*argv, "--", "true"], {}).load()
-        return options, worker_count(options)[0]
-
-    settings = []
-    for content in [*CONFIGS, *(LAST_CONFIG % count for count in LAST_COUNTS)]:
-        with contextlib.suppress(UsageError):  # one of them does not go with bind.mode=swapped
-            settings.append(read(content))
-    return Beginning(*read(CONFIGS[1]), plan.mode != "shared", settings)
 
 
 def _unexplained(ordeal: Ordeal, life: list[dict[str, Any]], dropped: int) -> list[str]:

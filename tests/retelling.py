@@ -55,6 +55,7 @@ SAID_BY_CORE = frozenset(
 class Beginning(NamedTuple):
     """What the log does not say: the settings, worker.count, and whether the kernel is steered.
 
+    `written_within_s` is how much later than what it tells of a line may be written.
     `settings`, with a worker.count each, are those that can have been read: config.read names those
     that have changed, and not what they have become.
     """
@@ -63,6 +64,7 @@ class Beginning(NamedTuple):
     count: int
     is_steered: bool
     settings: Sequence[tuple[Options, int]] = ()
+    written_within_s: float = 0.0
 
 
 def retell(lines: Iterable[Line], beginning: Beginning) -> str:
@@ -203,8 +205,14 @@ class Tale:
         if due is not None and is_due and due < line.at:
             # And nothing that fell due meanwhile; or srvinit itself was stopped.
             yield events.Tick(), line.at if is_late else due
+        yield from self._unlikely(line)
+
+    def _unlikely(self, line: Line) -> Iterator[tuple[Event, float]]:
+        """List what nobody would think of, but that nothing else explains the rest of the log."""
+        if line.event in SETS_TIMER and self.beginning.written_within_s:
+            for event in self._told_of(line):  # so that its timer comes before another's
+                yield event, line.at - self.beginning.written_within_s
         if line.event not in TELLS:
-            # Seldom so: only what nothing else explains is done for who waits without a worker.
             for order in self.unanswered:
                 if isinstance(order, actions.CloseSeat):
                     yield events.SeatWaits(order.seat), line.at
@@ -329,6 +337,7 @@ class Tale:
 
 #: One that comes when srvinit is stopping already: it says nothing, and waits for the next.
 FIRST_INTERRUPT = events.SignalArrived("INT")
+SETS_TIMER = {"worker.ready", "worker.exited"}
 #: What is tried again and again: it did not happen if it leaves everything as it is.
 LEAVES_A_TRACE = {events.Tick, events.SignalArrived, events.BecameReady, events.PathsChanged}
 #: Answers that may come at any time, and what they are answers to.

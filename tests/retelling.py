@@ -209,6 +209,9 @@ class Tale:
 
     def _unlikely(self, line: Line) -> Iterator[tuple[Event, float]]:
         """List what nobody would think of, but that nothing else explains the rest of the log."""
+        dues = {by for by, *_ in self.pool._timers if by < line.at}
+        for due in sorted(dues)[1:]:  # srvinit was stopped until then, and went on a bit late
+            yield events.Tick(), due
         if line.event in SETS_TIMER and self.beginning.written_within_s:
             for event in self._told_of(line):  # so that its timer comes before another's
                 yield event, line.at - self.beginning.written_within_s

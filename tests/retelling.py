@@ -25,6 +25,7 @@ import srvinit.lifecycle
 from srvinit.errors import LifecycleError
 from srvinit.lifecycle import actions, ending, events
 from srvinit.lifecycle.pool import Pool
+from srvinit.lifecycle.worker import QUIESCING
 from srvinit.report.catalogue import EVENTS, LEVELS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from srvinit.lifecycle.actions import Action
     from srvinit.lifecycle.events import Event
+    from srvinit.lifecycle.worker import Worker
     from srvinit.options import Options
 
 # What srvinit measured against what the times of its lines make of it: it may have been stopped
@@ -285,24 +287,41 @@ class Tale:
         answered = self.waiting.pop(0) if self.waiting else self._watch_of(event)
         if answered in self.unanswered:
             self.unanswered.remove(answered)
-        self.now = max(self.now, now)
+        seen_at, now = now, self._forwards(event, now)
         if isinstance(event, events.Spawned):
             self.living.add(event.pid)
         answers: list[Event | Action] = []
         for order in self.pool.handle(event, now):
-            if isinstance(order, actions.Log):
-                self._hear(order.event, order.fields, order.level)
-            elif isinstance(order, actions.Exit):
-                self._hear("srvinit.exiting", {"status": order.status, "reason": order.reason})
-            elif isinstance(order, (actions.Signal, actions.KillGroup, actions.Reap)):
-                self._reach(order)
-            elif isinstance(order, (actions.Spawn, actions.ReadConfig)):
+            if isinstance(order, (actions.Spawn, actions.ReadConfig)):
                 answers.append(order)
-            elif isinstance(order, actions.CloseSeat) and order.by is not None:
-                pass
-            elif type(order) in ANSWERED_BY.values():
+            elif type(order) in ANSWERED_BY.values() and getattr(order, "by", None) is None:
                 self.unanswered.append(order)
+            else:
+                self._see(order)
         self.waiting = answers + self.waiting
+        if isinstance(event, events.SeatEmptied) and now > seen_at:
+            self._set_back(self.pool.workers[event.pid], now - seen_at)
+
+    def _see(self, order: Action) -> None:
+        if isinstance(order, actions.Log):
+            self._hear(order.event, order.fields, order.level)
+        elif isinstance(order, actions.Exit):
+            self._hear("srvinit.exiting", {"status": order.status, "reason": order.reason})
+        elif isinstance(order, (actions.Signal, actions.KillGroup, actions.Reap)):
+            self._reach(order)
+
+    def _forwards(self, event: Event, now: float) -> float:
+        """Say at what time an event is told: where rules follow from it, none before the last's."""
+        if type(event) in {events.Tick, events.Pinged} or event == FIRST_INTERRUPT:
+            return now
+        self.now = max(self.now, now)
+        return self.now
+
+    def _set_back(self, worker: Worker, by_s: float) -> None:
+        """Let worker.quiesce run from when its queue was empty, which was some time ago."""
+        if worker.state == QUIESCING and worker.deadline is not None:
+            worker.deadline -= by_s
+            self.pool._set_timer(worker, worker.deadline, "state")
 
     def _watch_of(self, event: Event) -> Action | None:
         """Return the order that this event is the answer to."""

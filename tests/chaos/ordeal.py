@@ -140,7 +140,7 @@ class Ordeal:
             if pid in self.seen or proc.group(pid) != pid:
                 continue  # not a worker, or not yet: a child that reads the settings leads no group
             inside = proc.status_field(pid, "NSpid").split()[-1:]
-            if inside:
+            if inside and inside != ["0"]:  # of one that is being reaped
                 self.seen[pid] = int(inside[0])
             if self._is_limited:
                 self._unlimit(pid)

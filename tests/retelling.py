@@ -57,7 +57,7 @@ SAID_BY_CORE = frozenset(
 class Beginning(NamedTuple):
     """What the log does not say: the settings, worker.count, and whether the kernel is steered.
 
-    `written_within_s` is how much later than what it tells of a line may be written.
+    `written_late_s` is how much later than what it tells of a line may be written.
     `settings`, with a worker.count each, are those that can have been read: config.read names those
     that have changed, and not what they have become.
     """
@@ -66,7 +66,7 @@ class Beginning(NamedTuple):
     count: int
     is_steered: bool
     settings: Sequence[tuple[Options, int]] = ()
-    written_within_s: float = 0.0
+    written_late_s: tuple[float, ...] = ()
 
 
 def retell(lines: Iterable[Line], beginning: Beginning) -> str:
@@ -81,7 +81,8 @@ def retell(lines: Iterable[Line], beginning: Beginning) -> str:
     first.waiting.append(events.Begin(is_steered=beginning.is_steered))
     trail = [_continued(first)]
     furthest = (-1, "nothing was said")
-    for _ in range(TRIES_PER_LINE * (len(told) + 10)):
+    tries = TRIES_PER_LINE * (1 + len(beginning.written_late_s)) * (len(told) + 10)
+    for _ in range(tries):
         if not trail:
             break
         tale = next(trail[-1], None)
@@ -214,9 +215,10 @@ class Tale:
         dues = {by for by, *_ in self.pool._timers if by < line.at}
         for due in sorted(dues)[1:]:  # srvinit was stopped until then, and went on a bit late
             yield events.Tick(), due
-        if line.event in SETS_TIMER and self.beginning.written_within_s:
-            for event in self._told_of(line):  # so that its timer comes before another's
-                yield event, line.at - self.beginning.written_within_s
+        if line.event in SETS_TIMER:
+            for late_s in self.beginning.written_late_s:
+                for event in self._told_of(line):  # so that its timer comes before another's
+                    yield event, line.at - late_s
         if line.event not in TELLS:
             for order in self.unanswered:
                 if isinstance(order, actions.CloseSeat):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHUTDOWN_S, MARGIN_S = 5.0, 1.0
 LAST_CONFIG = b"[worker]\ncount = %d\n"
 LAST_COUNTS = (5, 3)  # wanted at the end; no file of the plan says the first
-WRITTEN_WITHIN_S = 0.02  # after what a line tells of: the machine is busy
+WRITTEN_LATE_S = (0.02, 0.1)  # after what a line tells of: the machine is busy
 OPTIONS = (
     scenes.BIND,
     "--worker-require=listen",
@@ -50,4 +50,4 @@ def beginning_of(plan: Plan, file: Path) -> Beginning:
     for content in [*CONFIGS, *(LAST_CONFIG % count for count in LAST_COUNTS)]:
         with contextlib.suppress(UsageError):  # one of them does not go with bind.mode=swapped
             settings.append(read(content))
-    return Beginning(*read(CONFIGS[1]), plan.mode != "shared", settings, WRITTEN_WITHIN_S)
+    return Beginning(*read(CONFIGS[1]), plan.mode != "shared", settings, WRITTEN_LATE_S)

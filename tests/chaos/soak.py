@@ -31,10 +31,9 @@ SOAK_S = float(os.environ.get("SRVINIT_SOAK_S", "3600"))
 SECONDS = float(os.environ.get("CHAOS_S", "5"))
 
 
-def seeds() -> Iterator[str]:
+def seeds(until: float) -> Iterator[str]:
     """Yield those that were asked for, or new ones until the time is up."""
     yield from sys.argv[1:]
-    until = time.monotonic() + SOAK_S
     while not sys.argv[1:] and time.monotonic() < until:
         yield os.urandom(4).hex()
 
@@ -43,7 +42,8 @@ def main() -> int:
     """Run them; return 1 if one went wrong."""
     runs = failures = 0
     total: Counter[str] = Counter()
-    for seed in seeds():
+    began = time.monotonic()
+    for seed in seeds(began + SOAK_S):
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
         chosen = plan(seed, SECONDS)
         wrong = judge(chosen, folder)
@@ -63,7 +63,8 @@ def main() -> int:
         again = f"CHAOS_SEED={seed} CHAOS_S={SECONDS:g} pytest tests/chaos"
         print(f"{runs}: WRONG in {folder}; again: {again}", *wrong, chosen, sep="\n", flush=True)
     print(*(f"{number:7} {what}" for what, number in sorted(total.items())), sep="\n")
-    print(f"{runs} runs, {failures} of them went wrong")
+    minutes = (time.monotonic() - began) / 60
+    print(f"{runs} runs in {minutes:.0f} min, {failures} of them went wrong")
     return int(failures > 0)
 
 

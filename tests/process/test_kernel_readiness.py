@@ -259,23 +259,26 @@ def test_a_member_of_the_group_that_srvinit_adopted_is_looked_at() -> None:
 import ctypes
 from srvinit.kernel import procfs, readiness
 assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
-s = socket.create_server(("127.0.0.1", 0)); r, w = os.pipe()
+s = socket.create_server(("127.0.0.1", 0)); r, w = os.pipe(); reaped, reaps = os.pipe()
 leader = os.fork()
 if leader == 0:
     os.setpgid(0, 0)
     if os.fork() == 0:
         if os.fork() == 0: os.write(w, b"%d\\n" % os.getpid()); s.accept()
         os._exit(0)
-    os.wait(); time.sleep(600)
-orphan = int(os.read(r, 99))
-probe = readiness.ListenProbe([os.fstat(s.fileno()).st_ino])
-deadline = time.monotonic() + 10
-while not probe.is_accepting(leader): assert time.monotonic() < deadline
-while procfs.stat(orphan).parent_pid != os.getpid(): assert time.monotonic() < deadline
-assert probe.is_accepting(leader) and list(procfs.family(leader))[-1] == orphan
-assert procfs.is_of_family(orphan, leader) and not procfs.is_of_family(os.getpid(), leader)
-assert sorted(procfs.family(leader)) == sorted(procfs._family_by_scan(leader))
-os.killpg(leader, 9); print("fine")
+    os.wait(); os.write(reaps, b"."); time.sleep(600)
+orphan = int(os.read(r, 99)); os.read(reaped, 1)
+try:
+    probe = readiness.ListenProbe([os.fstat(s.fileno()).st_ino])
+    deadline = time.monotonic() + 10
+    while not probe.is_accepting(leader): assert time.monotonic() < deadline
+    assert procfs.stat(orphan).parent_pid == os.getpid()
+    assert probe.is_accepting(leader) and list(procfs.family(leader))[-1] == orphan
+    assert procfs.is_of_family(orphan, leader) and not procfs.is_of_family(os.getpid(), leader)
+    assert sorted(procfs.family(leader)) == sorted(procfs._family_by_scan(leader))
+finally:
+    os.killpg(leader, 9)
+print("fine")
 """
     )
     done = subprocess.run(

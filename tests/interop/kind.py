@@ -14,7 +14,8 @@ measurements, with a parent that only forks and signals):
                  the eight kept clients a stop.
 
 A server without such a gap has 0 for new connections: there each loss would be srvinit's. In
-steered mode (bind.mode) that is so for all, whatever the server does; the second kind remains.
+steered mode (bind.mode) that is so for all that read within worker.quiesce; the second kind
+remains.
 """
 
 from __future__ import annotations

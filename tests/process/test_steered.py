@@ -1,4 +1,4 @@
-"""Steered sockets lose no new connection, whatever the server does: DESIGN, section 7a.
+"""Steered sockets lose no new connection that is read within worker.quiesce.
 
 The server is the worst there is: it dies of its stop signal wherever it is, with what it has
 accepted and not answered (workers/bare.py). In shared mode the same load loses requests.

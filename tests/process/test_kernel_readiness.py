@@ -256,7 +256,7 @@ def test_a_member_of_the_group_that_srvinit_adopted_is_looked_at() -> None:
     script = (
         PROLOGUE.replace("s = socket.socket(fileno=int(sys.argv[1]))", "")
         + """
-import ctypes
+import ctypes, signal
 from srvinit.kernel import procfs, readiness
 assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 s = socket.create_server(("127.0.0.1", 0)); r, w = os.pipe(); reaped, reaps = os.pipe()
@@ -266,9 +266,10 @@ if leader == 0:
     if os.fork() == 0:
         if os.fork() == 0: os.write(w, b"%d\\n" % os.getpid()); s.accept()
         os._exit(0)
-    os.wait(); os.write(reaps, b"."); time.sleep(600)
-orphan = int(os.read(r, 99)); os.read(reaped, 1)
+    os.wait(); os.write(reaps, b"."); signal.pause()
 try:
+    for pipe in (r, reaped): assert select.select([pipe], [], [], 10)[0], "10 s without a word"
+    orphan = int(os.read(r, 99)); os.read(reaped, 1)
     probe = readiness.ListenProbe([os.fstat(s.fileno()).st_ino])
     deadline = time.monotonic() + 10
     while not probe.is_accepting(leader): assert time.monotonic() < deadline

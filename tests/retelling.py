@@ -375,9 +375,9 @@ ANSWERED_BY: dict[type[Event], type[Action]] = {
 
 def _are_alike(said: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
     """Compare fields; what srvinit measured may differ, and uptime_s is no business of the core."""
-    for name in said.keys() | told.keys() - {"uptime_s"}:
+    for name in (said.keys() | told.keys()) - {"uptime_s"}:
         ours, its = said.get(name), told.get(name)
-        if ours == its or (name in said and isinstance(ours, tuple) and list(ours) == its):
+        if ours == its:
             continue
         is_measured = name.endswith("_s") or name == "seconds"
         if not is_measured or ours is None or its is None or abs(ours - its) > MEASURED_WITHIN_S:

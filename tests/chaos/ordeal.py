@@ -198,7 +198,7 @@ class Ordeal:
         number = self.wait(passes, PATIENCE_S, "HUP to be taken in")["asked"]
 
         def ends() -> list[dict[str, Any]]:
-            return [one for one in passes()["ended"] if one["pass"] >= number]
+            return [one for one in passes().get("ended", []) if one["pass"] >= number]
 
         end = self.wait(ends, PATIENCE_S, f"the recycle to {count} to end")[0]
         if end["outcome"] != "finished" or end["rejected"]:

@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from evidence import Line
+from evidence import TELLS, Line
 from retelling import SAID_BY_CORE, Beginning, retell
 from simulator import Run
 
@@ -120,6 +120,11 @@ def test_what_follows_from_the_others_must_be_told() -> None:
             if not retell(without(lines, place), beginning)
         ]
     assert not believed
+
+
+def test_what_tells_of_something_is_said_by_the_core() -> None:
+    """Under another name its lines would be passed over, and nothing held against them."""
+    assert TELLS.keys() <= SAID_BY_CORE
 
 
 def test_where_a_log_stops_being_true_is_said() -> None:
